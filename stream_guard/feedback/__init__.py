@@ -1,0 +1,1 @@
+"""What investigators' outcomes say about the warnings: tallies and the hit rate. Pure, like ``detection``."""

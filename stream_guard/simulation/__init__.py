@@ -1,0 +1,1 @@
+"""A bank's payment stream with every typology injected and labelled, seeded."""

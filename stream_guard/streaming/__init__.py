@@ -1,0 +1,1 @@
+"""Faust and Kafka, and nothing that decides."""
