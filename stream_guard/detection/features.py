@@ -1,6 +1,6 @@
 """The catalogue of features: the contract between what computes them and the rules that read them.
 
-Names follow one grammar, ``side.direction_measure_window``: ``payer.out_count_24h``, ``payee.in_distinct_7d``.
+Names follow one grammar, ``side.direction_measure_window``: ``payer.out_count_24h``, ``payee.in_sum_7d``.
 
 - Windows are half-open in event time, ``(t - w, t]``. ``count``, ``sum`` and ``distinct`` **include** the
   current payment (for the payer it is an ``out``, for the payee an ``in``); ``max``, ``mean``, ``std``,
@@ -112,8 +112,8 @@ _EXTRAS: Final[tuple[tuple[str, Unit, str], ...]] = (
     (
         "out_night_max_90d",
         "base",
-        "largest earlier payment out between 00:00 and 06:00 local in 90 days (kept in periods of 15 local days, "
-        "so that the reach is 90 to 105 days); 0 if none",
+        "largest earlier payment out between 00:00 and 06:00 local in 90 days (kept in periods of 15 local "
+        "days, so that the reach is 90 to 105 days); 0 if none",
     ),
     (
         "out_near_limit_count_30d",
