@@ -175,6 +175,15 @@ class Detectors:
         """Model of one side."""
         return self.payer if side is Side.PAYER else self.payee
 
+    def status(self) -> list[tuple[str, int, bool, float]]:
+        """Of each side: name, payments learned, whether it warms up, running quantile (NaN: none yet)."""
+        out = []
+        for model in (self.payer, self.payee):
+            quantile = model.quantile.get()
+            value = math.nan if quantile is None else quantile
+            out.append((str(model.side), model.detector.learned, model.warming_up, value))
+        return out
+
     def dump(self) -> bytes | None:
         """State to be stored, 5-25 kB; None for a detector of River, whose state cannot be.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,13 +92,15 @@ def decide(
     4. a late decision is capped;
     5. the detectors and their quantiles learn the payment if it would have been allowed in time.
 
+    The first call of a process compiles, or loads what was compiled; an empty batch does that ahead.
+
     A payment sees all that was learned before it and nothing else, so results never depend on where batches
     begin and end.
 
     Parameters
     ----------
     matrix
-        f8[n, N], the feature matrix, C-contiguous.
+        f8[n, N], the feature matrix.
     results
         Of the rules; `meta` has one element a column.
     meta
@@ -131,16 +133,16 @@ def decide(
     actions = np.empty((n, 3), np.uint8)
     figures = np.empty((n, 7))
     decide_batch(
-        matrix,
-        results.fired,
-        results.score,
-        meta.side,
-        meta.action,
-        meta.live,
-        meta.police,
-        accounts,
-        late,
-        skip,
+        _plain(matrix, np.float64),
+        _plain(results.fired, np.uint8),
+        _plain(results.score, np.float64),
+        _plain(meta.side, np.uint8),
+        _plain(meta.action, np.uint8),
+        _plain(meta.live, np.bool_),
+        _plain(meta.police, np.bool_),
+        _plain(accounts, np.uint8),
+        _plain(late, np.bool_),
+        _plain(skip, np.bool_),
         _LISTED,
         policy.figures(),
         payer,
@@ -208,6 +210,17 @@ def decide_slowly(
                     quantile_update(model.quantile.state, score)
                 model.detector.learn_one(x)
     return _verdicts(actions, figures)
+
+
+def _plain(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    """The array, copied if it is strided, read-only or of another type.
+
+    Numba would compile the kernel anew for each of these kinds, in the middle of the stream.
+    """
+    flags = array.flags
+    if flags.c_contiguous and flags.writeable and array.dtype == dtype:
+        return array
+    return np.array(array, dtype, order="C")
 
 
 def _verdicts(actions: Bytes, figures: Floats) -> Verdicts:
