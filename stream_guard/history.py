@@ -1,0 +1,252 @@
+"""A recorded history: a Parquet file of payments, and the accounts file beside it.
+
+Reads the canonical columns, whatever the file calls them, in event order; everything else in the file,
+labels above all, is never read.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+TEXTS = (
+    "event_id",
+    "account",
+    "counterparty",
+    "currency",
+    "type",
+    "channel",
+    "payer_kind",
+    "payee_kind",
+    "device_id",
+    "ip",
+)
+NUMBERS = ("amount", "payer_balance_before", "payee_balance_before", "latitude", "longitude")
+REQUIRED = ("event_id", "ts", "account", "counterparty", "amount")
+CANONICAL = ("ts", *TEXTS, *NUMBERS)
+
+BATCH_ROWS = 16_384
+"""Rows turned into Python at a time: large enough that Arrow's calls cost nothing, a few MB of memory."""
+
+
+class HistoryError(Exception):
+    """A file that cannot be read as a history; the message is one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Events:
+    """Some payments in event order.
+
+    Attributes
+    ----------
+    ts
+        Event times, epoch ms.
+    rows
+        One message each, ready for JSON: canonical fields, those without a value left out.
+    """
+
+    ts: list[int]
+    rows: list[dict[str, Any]]
+
+
+class History:
+    """A Parquet file of payments.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Name in the file by canonical name, where the two differ.
+
+    Raises
+    ------
+    HistoryError
+        When the file is none, or lacks a required column.
+    """
+
+    def __init__(self, path: Path, columns: Mapping[str, str] | None = None) -> None:
+        self._path = path
+        renamed = dict(columns or {})
+        unknown = sorted(set(renamed) - set(CANONICAL))
+        if unknown:
+            raise HistoryError(
+                f"'{unknown[0]}' is no canonical column: map to one of {', '.join(sorted(CANONICAL))}."
+            )
+        try:
+            self._file = pq.ParquetFile(path)
+        except (OSError, pa.ArrowException) as error:
+            raise HistoryError(f"{path} cannot be read as a Parquet file: {error}.") from error
+        have = self._file.schema_arrow.names
+        for name, column in renamed.items():
+            if column not in have:
+                raise HistoryError(
+                    f"{path} has no column '{column}' to map {name} from; it has {', '.join(have)}."
+                )
+        self._columns = {
+            name: renamed.get(name, name) for name in CANONICAL if renamed.get(name, name) in have
+        }
+        missing = [name for name in REQUIRED if name not in self._columns]
+        if missing:
+            raise HistoryError(
+                f"{path} has no column for {', '.join(missing)}: say which it is, as in --map"
+                f" {missing[0]}=COLUMN; it has {', '.join(have)}."
+            )
+
+    def __len__(self) -> int:
+        return int(self._file.metadata.num_rows)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Columns of the file that are not read."""
+        used = set(self._columns.values())
+        return tuple(name for name in self._file.schema_arrow.names if name not in used)
+
+    def first_ts(self) -> int | None:
+        """Time of the earliest payment, epoch ms; None when there is no payment."""
+        if not len(self):
+            return None
+        return int(pc.min(self._times()).as_py())
+
+    def batches(self, limit: int | None = None) -> Iterator[Events]:
+        """Payments in event order; those of one time in the order of the file.
+
+        A file that is in order already, as a log is, is read piece by piece; any other is sorted in memory.
+        """
+        left = len(self) if limit is None else limit
+        for batch in self._ordered():
+            if left <= 0:
+                return
+            events = self._events(batch.slice(0, left))
+            left -= len(events.rows)
+            yield events
+
+    def _ordered(self) -> Iterator[pa.RecordBatch]:
+        ts = self._times()
+        wanted = list(self._columns.values())
+        if pc.all(pc.greater_equal(ts[1:], ts[:-1])).as_py() is not False:
+            yield from self._file.iter_batches(BATCH_ROWS, columns=wanted)
+            return
+        order = pc.sort_indices(ts)  # stable
+        yield from self._file.read(columns=wanted).take(order).to_batches(max_chunksize=BATCH_ROWS)
+
+    def _times(self) -> pa.Array:
+        column = self._columns["ts"]
+        ts = _epoch_ms(self._file.read(columns=[column])[column].combine_chunks(), column)
+        if ts.null_count:
+            raise HistoryError(
+                f"Column '{column}' of {self._path} has no time in {ts.null_count:,} rows: remove them first."
+            )
+        return ts
+
+    def _events(self, batch: pa.RecordBatch) -> Events:
+        names, values = [], []
+        gaps = False
+        for name, column in self._columns.items():
+            array = batch.column(column)
+            if name == "ts":
+                array = _epoch_ms(array, column)
+            else:
+                array = _plain(array, column, pa.float64() if name in NUMBERS else pa.string())
+            gaps = gaps or array.null_count > 0
+            names.append(name)
+            values.append(array.to_pylist())
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
+        if gaps:
+            rows = [{name: value for name, value in row.items() if value is not None} for row in rows]
+        return Events(values[names.index("ts")], rows)
+
+
+def account_updates(path: Path, first_ts: int) -> Iterator[dict[str, Any]]:
+    """Messages with the facts of an accounts file (CSV, also gzipped), dated before the first payment.
+
+    Reads the columns `account`, `opened` (epoch ms, date or RFC 3339), `holder_birth_year` or `age` (in
+    years, at the first payment) and `kind`; an account without any of these facts gets no message.
+
+    Parameters
+    ----------
+    path
+        The accounts file.
+    first_ts
+        Time of the earliest payment of the history, epoch ms.
+
+    Raises
+    ------
+    HistoryError
+        When the file cannot be read or a fact is no fact; the message names the line.
+    """
+    year = datetime.fromtimestamp(first_ts / 1000, UTC).year
+    try:
+        with _text(path) as file:
+            reader = csv.DictReader(file)
+            if "account" not in (reader.fieldnames or ()):
+                raise HistoryError(f"{path} has no column 'account', so it is no accounts file.")
+            for row in reader:
+                facts = _facts(row, year, f"{path}, line {reader.line_num}")
+                if facts and row["account"]:
+                    yield {"account": row["account"], "ts": first_ts - 1, **facts}
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise HistoryError(f"{path} cannot be read as a CSV file: {error}.") from error
+
+
+def _facts(row: Mapping[str, str | None], year: int, place: str) -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if opened := row.get("opened"):
+        facts["opened"] = int(opened) if opened.lstrip("-").isdigit() else opened
+    if born := row.get("holder_birth_year"):
+        facts["holder_birth_year"] = _whole(born, "holder_birth_year", place)
+    elif age := row.get("age"):
+        facts["holder_birth_year"] = year - _whole(age, "age", place)
+    if kind := row.get("kind"):
+        facts["kind"] = kind
+    return facts
+
+
+def _whole(text: str, name: str, place: str) -> int:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise HistoryError(f"{place}: {name} is '{text[:20]}' and should be a number of years.")
+    return math.floor(number)
+
+
+def _text(path: Path) -> IO[str]:
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="")
+    return path.open(encoding="utf-8", newline="")
+
+
+def _epoch_ms(array: pa.Array, column: str) -> pa.Array:
+    """Times as epoch ms: timestamps of any unit (UTC where they name no zone), dates, whole ms."""
+    kind = array.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        zone = getattr(kind, "tz", None)
+        return array.cast(pa.timestamp("ms", zone), safe=False).cast(pa.int64())
+    if pa.types.is_integer(kind):
+        return array.cast(pa.int64())
+    raise HistoryError(
+        f"Column '{column}' holds {kind} and not times: use timestamps, or whole epoch milliseconds."
+    )
+
+
+def _plain(array: pa.Array, column: str, kind: pa.DataType) -> pa.Array:
+    """Column as texts or numbers; a number that is none (NaN) is a missing value."""
+    try:
+        array = array.cast(kind)
+    except pa.ArrowException as error:
+        raise HistoryError(f"Column '{column}' cannot be read as {kind}: {error}.") from error
+    if pa.types.is_floating(kind):
+        return pc.if_else(pc.is_nan(array), pa.scalar(None, kind), array)
+    return array
