@@ -1,15 +1,15 @@
 """A checked pack as compiled kernels over the feature matrix.
 
 Rules are compiled in kernels of 8 whose source depends only on what the rules compute: parameters, fixed
-scores and validity are arguments. So a changed parameter needs no compilation, a changed rule compiles its
-own kernel only, and a grid of parameters is one compiled pack evaluated again and again.
+scores and days of validity are arguments. So a changed parameter needs no compilation, a changed rule
+compiles its own kernel only, and a grid of parameters is one compiled pack evaluated again and again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from stream_guard.detection.features import N
 from stream_guard.detection.rules.emitter import RULES_PER_KERNEL, Emittable, source
 from stream_guard.detection.rules.errors import suggestion
 from stream_guard.detection.rules.expression import Number, Param
-from stream_guard.detection.rules.rule import Pack, Rule
+from stream_guard.detection.rules.rule import EVER, Pack, Rule
 from stream_guard.detection.rules.store import Kernel, kernel_of
 from stream_guard.detection.vocabulary import RuleState
 
@@ -48,8 +48,8 @@ class _Group(NamedTuple):
     """A compiled kernel and where its rules stand."""
 
     kernel: Kernel
-    first: int
-    first_param: int
+    params: slice
+    """Its part of the parameter array."""
 
 
 class CompiledPack:
@@ -66,7 +66,7 @@ class CompiledPack:
     slots
         Place of a parameter in `params` by rule id and name; a fixed score is named ``score``.
     features
-        Names of all features that triggers and scores use.
+        Names of all features that triggers, scores and reasons use.
     """
 
     def __init__(self, pack: Pack, folder: Path | None) -> None:
@@ -83,8 +83,10 @@ class CompiledPack:
             emittable = [
                 self._add(rule, values, first_param) for rule in self.rules[first : first + RULES_PER_KERNEL]
             ]
-            self._groups.append(_Group(kernel_of(source(emittable), folder), first, first_param))
-        self.params: Floats = np.array(values, dtype=np.float64)
+            kernel = kernel_of(source(emittable, first), folder)
+            self._groups.append(_Group(kernel, slice(first_param, len(values))))
+        self._params: Floats = np.array(values, dtype=np.float64)
+        self.params: Floats = self._params.view()
         self.params.setflags(write=False)
         # Compiles, or reads compiled code back, so that the first payment does not wait for it.
         self.evaluate(np.full((1, N), np.nan), np.zeros(1, dtype=np.int64))
@@ -100,7 +102,7 @@ class CompiledPack:
             self.slots[rule.id, name] = len(values)
             slots[name] = len(values) - first_param
             values.append(value)
-        return Emittable(rule.when, score, slots)
+        return Emittable(rule.when, score, slots, rule.bounds != (-EVER, EVER))
 
     def evaluate(self, matrix: Floats, ts: Longs, params: Floats | None = None) -> RuleResults:
         """Evaluate every rule on every payment.
@@ -124,28 +126,17 @@ class CompiledPack:
             raise ValueError(
                 f"the matrix has shape {matrix.shape}, but {count} times and {N} features need ({count}, {N})"
             )
-        given = self.params if params is None else params
-        if given.shape != self.params.shape:
-            raise ValueError(
-                f"{given.shape} parameters for a pack of {self.params.shape}; make them with params_with"
-            )
+        numbers = self._params if params is None else _plain(params, np.float64)
+        if numbers.shape != self._params.shape:
+            raise ValueError(f"{numbers.size} parameters for a pack of {self._params.size}: use params_with")
         results = RuleResults(
             np.zeros((count, len(self.rules)), dtype=np.uint8),
             np.zeros((count, len(self.rules)), dtype=np.float64),
         )
-        rows, times, numbers = _plain(matrix, np.float64), _plain(ts, np.int64), _plain(given, np.float64)
+        rows, times = _plain(matrix, np.float64), _plain(ts, np.int64)
         for group in self._groups:
-            group.kernel(
-                rows,
-                times,
-                self._since,
-                self._until,
-                numbers,
-                group.first_param,
-                results.fired,
-                results.score,
-                group.first,
-            )
+            part = numbers[group.params]
+            group.kernel(rows, times, self._since, self._until, part, results.fired, results.score)
         return results
 
     def params_with(self, changes: Mapping[tuple[str, str], float]) -> Floats:
@@ -190,6 +181,8 @@ def compile_pack(pack: Pack, cache_dir: Path | None) -> CompiledPack:
     return CompiledPack(pack, cache_dir)
 
 
-def _plain(array: npt.NDArray[np.generic], kind: type[np.generic]) -> npt.NDArray[np.generic]:
+def _plain(array: npt.NDArray[Any], kind: type[Any]) -> npt.NDArray[Any]:
     """`array` as the one type the kernels are compiled for: contiguous, writable; a copy only if not."""
+    if array.dtype == kind and array.flags.carray:
+        return array
     return np.require(array, dtype=kind, requirements=["C", "W"])

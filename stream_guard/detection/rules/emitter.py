@@ -3,8 +3,8 @@
 Only this module writes code, and only from trees: names are numbered (`f3`, `p0`, `t2_12`), numbers are
 written with `repr`, no text of a rule pack gets into the source. Conditions become a pair of flags, *is
 true* and *is false*: every comparison with NaN is false, so a missing value makes both false (unknown)
-without a single test for it. Parameters, validity and the column of the result come in as arguments; the
-source says only what is computed.
+without a single test for it. Parameters and the days of validity come in as arguments; the source says
+only what is computed.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Emittable(NamedTuple):
     score: Numeric
     slots: dict[str, int]
     """Place of each parameter in the kernel's part of the parameter array."""
+    bounded: bool
+    """Valid for a time only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,11 @@ class _Body:
         self._truths: dict[Condition, _Truth] = {}
         self._count = 0
 
-    def indented(self) -> None:
+    def deeper(self) -> None:
         self._indent += "    "
+
+    def shallower(self) -> None:
+        self._indent = self._indent[4:]
 
     def line(self, text: str) -> None:
         self.lines.append(self._indent + text)
@@ -178,61 +183,63 @@ class _Body:
         return _Truth(self._name(true), self._name(false))
 
 
-def source(rules: Sequence[Emittable]) -> str:
-    """Source of the kernel of up to `RULES_PER_KERNEL` rules.
+def source(rules: Sequence[Emittable], first: int) -> str:
+    """Source of the kernel of up to `RULES_PER_KERNEL` rules, the first of them in column `first` of the
+    results.
 
-    The function is ``rules(x, ts, since, until, p, first_param, fired, score, first)``: for every row of the
-    feature matrix `x` it sets ``fired[i, first + k]`` (0 no, 1 fired, 2 not evaluable) and ``score[i, first
-    + k]`` of its k-th rule. `p` holds the pack's parameters, this kernel's from `first_param`; `since` and
-    `until` are the validity of every column.
+    The function is ``rules(x, ts, since, until, p, fired, score)``: for every row of the feature matrix `x`
+    it sets ``fired[i, column]`` (0 no, 1 fired, 2 not evaluable) and ``score[i, column]`` of each of its
+    rules. `p` holds the kernel's parameters; `since` and `until` are the validity of every column.
 
     Examples
     --------
-    >>> print(source([Emittable(Flag("txn.night", 3), Param("score"), {"score": 0})]).split("@kernel")[1])
+    >>> night = Emittable(Flag("txn.night", 3), Param("score"), {"score": 0}, bounded=False)
+    >>> print(source([night], 8).split("@kernel")[1])
     <BLANKLINE>
-    def rules(x, ts, since, until, p, first_param, fired, score, first):
-        p0 = p[first_param + 0]
+    def rules(x, ts, since, until, p, fired, score):
+        p0 = p[0]
         for i in range(x.shape[0]):
             f3 = x[i, 3]
-            if (since[first + 0] <= ts[i]) & (ts[i] < until[first + 0]):
-                t0_0 = (f3 == f3) & (f3 != 0.0)
-                t0_1 = f3 == 0.0
-                if t0_0:
-                    if p0 == p0:
-                        fired[i, first + 0] = 1
-                        score[i, first + 0] = min(max(p0, 0.0), 100.0)
-                    else:
-                        fired[i, first + 0] = 2
-                elif not t0_1:
-                    fired[i, first + 0] = 2
+            t8_0 = (f3 == f3) & (f3 != 0.0)
+            t8_1 = f3 == 0.0
+            if t8_0:
+                if p0 == p0:
+                    fired[i, 8] = 1
+                    score[i, 8] = min(max(p0, 0.0), 100.0)
+                else:
+                    fired[i, 8] = 2
+            elif not t8_1:
+                fired[i, 8] = 2
     <BLANKLINE>
     """
     lines = [HEADER, 'nan = float("nan")', "", "", "@kernel"]
-    lines.append(f"def {NAME}(x, ts, since, until, p, first_param, fired, score, first):")
+    lines.append(f"def {NAME}(x, ts, since, until, p, fired, score):")
     slots = sorted(slot for rule in rules for slot in rule.slots.values())
-    lines += [f"    p{slot} = p[first_param + {slot}]" for slot in slots]
+    lines += [f"    p{slot} = p[{slot}]" for slot in slots]
     lines.append("    for i in range(x.shape[0]):")
-    columns = {
-        index for rule in rules for node in (rule.when, rule.score) for index in features_of(node).values()
-    }
+    trees = [tree for rule in rules for tree in (rule.when, rule.score)]
+    columns = {index for tree in trees for index in features_of(tree).values()}
     lines += [f"        f{index} = x[i, {index}]" for index in sorted(columns)]
-    for column, rule in enumerate(rules):
+    for column, rule in enumerate(rules, first):
         lines += _rule(rule, column)
     return "\n".join(lines) + "\n"
 
 
 def _rule(rule: Emittable, column: int) -> list[str]:
     body = _Body(rule.slots, column, " " * 8)
-    body.line(f"if (since[first + {column}] <= ts[i]) & (ts[i] < until[first + {column}]):")
-    body.indented()
+    if rule.bounded:
+        body.line(f"if (since[{column}] <= ts[i]) & (ts[i] < until[{column}]):")
+        body.deeper()
     when = body.truth(rule.when)
     body.line(f"if {when.true}:")
-    body.indented()
+    body.deeper()
     score = body.value(rule.score)
     body.line(f"if {score} == {score}:")
-    body.line(f"    fired[i, first + {column}] = 1")
-    body.line(f"    score[i, first + {column}] = min(max({score}, 0.0), 100.0)")
+    body.line(f"    fired[i, {column}] = 1")
+    body.line(f"    score[i, {column}] = min(max({score}, 0.0), 100.0)")
     body.line("else:")
-    body.line(f"    fired[i, first + {column}] = 2")
-    body.lines += [" " * 12 + f"elif not {when.false}:", " " * 16 + f"fired[i, first + {column}] = 2"]
+    body.line(f"    fired[i, {column}] = 2")
+    body.shallower()
+    body.line(f"elif not {when.false}:")
+    body.line(f"    fired[i, {column}] = 2")
     return body.lines
