@@ -29,6 +29,9 @@ from stream_guard.detection.vocabulary import Side
 __all__ = ["AnomalyError", "AnomalySettings", "Detector", "Detectors", "Resumed", "SideModel", "load_anomaly"]
 
 FORMAT: Final = 1
+"""Layout of a stored state."""
+MAX_HEADER: Final = 1000
+"""Bytes of a stored state's header; ours has 70, and damaged JSON must not be parsed at any length."""
 
 
 class Detector(Protocol):
@@ -227,7 +230,7 @@ class Detectors:
             return Resumed(False, "no state of the anomaly model was stored; it starts anew and warms up")
         try:
             self._restore(data, arrays)
-        except (ValueError, KeyError, TypeError, zlib.error) as error:
+        except (ValueError, zlib.error) as error:
             self._start()
             return Resumed(False, f"the anomaly model starts anew and warms up again: {error}")
         counts = self.payer.detector.learned, self.payee.detector.learned
@@ -235,15 +238,15 @@ class Detectors:
 
     def _restore(self, data: bytes, arrays: list[Any]) -> None:
         line, _, body = data.partition(b"\n")
-        header = json.loads(line)
+        header = json.loads(line) if len(line) <= MAX_HEADER else None
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             raise ValueError("its stored state has another format")
-        if header["schema"] != self.settings.schema_hash():
+        if header.get("schema") != self.settings.schema_hash():
             raise ValueError("its inputs, transforms or parameters have changed since the state was stored")
         length = sum(array.nbytes for array in arrays)
         inflate = zlib.decompressobj()
         raw = inflate.decompress(body, length + 1)
-        if len(raw) != length or header["length"] != length:
+        if len(raw) != length or header.get("length") != length:
             raise ValueError(f"its stored state has {len(raw)} bytes where {length} belong")
         at = 0
         for array in arrays:

@@ -229,4 +229,4 @@ def load_policy(text: str, source: str, **overrides: Any) -> Policy:
     try:
         return Policy.model_validate({**model.model_dump(), **overrides})
     except ValidationError as error:
-        raise PolicyError(explain(error, "policy")) from error
+        raise PolicyError(explain(error, lambda _: "policy")) from error

@@ -68,14 +68,14 @@ def test_the_two_sides_have_trees_of_their_own_and_partitions_agree() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("version: 1", "a.yaml: payer: Field required"),
-        (INPUTS + "tree: 5", "a.yaml: tree: .*not permitted"),
-        (INPUTS + "trees: 0", "a.yaml: trees: "),
-        (INPUTS + "quantile: 1", "a.yaml: quantile: "),
-        (INPUTS + "warm_up: 100", "a.yaml: warm_up, 100, is below window, 250"),
+        ("version: 1", r"a.yaml:\d+:\d+: payer: Field required"),
+        (INPUTS + "tree: 5", r"a.yaml:\d+:\d+: tree: .*not permitted"),
+        (INPUTS + "trees: 0", r"a.yaml:\d+:\d+: trees: "),
+        (INPUTS + "quantile: 1", r"a.yaml:\d+:\d+: quantile: "),
+        (INPUTS + "warm_up: 100", r"a.yaml:\d+:\d+: warm_up, 100, is below window, 250"),
         (INPUTS + "params: {nu: 0.1}", "params belong to a detector of River"),
-        (INPUTS.replace("txn.amount", "txn.sum"), "a.yaml: payer.0: there is no feature txn.sum"),
-        (INPUTS.replace("txn.amount", "txn.channel"), "a.yaml: payer.0: txn.channel is a text"),
+        (INPUTS.replace("txn.amount", "txn.sum"), r"a.yaml:\d+:\d+: payer.0: there is no feature txn.sum"),
+        (INPUTS.replace("txn.amount", "txn.channel"), r"a.yaml:\d+:\d+: payer.0: txn.channel is a text"),
         (INPUTS.replace("txn.amount", "payee.in_sum_24h"), "payer: payee.in_sum_24h is about the other side"),
         (INPUTS.replace("txn.amount", "txn.ip_listed"), "txn.ip_listed is a risk signal"),
         (
@@ -94,7 +94,7 @@ def test_the_two_sides_have_trees_of_their_own_and_partitions_agree() -> None:
         (INPUTS + "detector: river.cluster.KMeans", "there is no detector"),
         (INPUTS + "detector: os.system", "there is no detector"),
         (INPUTS + "detector: river.anomaly.LODA\nparams: {cuts: 3}", "has no parameter cuts; it has n_bins"),
-        (INPUTS + "detector: river.anomaly.LODA\nparams: {n_bins: [3]}", "a.yaml: params.n_bins"),
+        (INPUTS + "detector: river.anomaly.LODA\nparams: {n_bins: [3]}", r"a.yaml:\d+:\d+: params.n_bins"),
     ],
 )
 def test_settings_that_cannot_be_are_refused_with_place_and_cause(text: str, message: str) -> None:
@@ -199,7 +199,8 @@ def test_damaged_content_is_not_used(change: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [None, b"", b"\n", b"{}\n", b"[1]\nx", b"\xff\xfe", b'{"format": 1}\n', b"null\nabc"]
+    "data",
+    [None, b"", b"\n", b"{}\n", b"[1]\nx", b"\xff\xfe", b'{"format": 1}\n', b"null\nabc", b"[" * 100_000],
 )
 def test_no_state_or_garbage_starts_anew_and_says_so(data: bytes | None) -> None:
     resumed = Detectors(SHIPPED).load(data)

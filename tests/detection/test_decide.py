@@ -140,6 +140,7 @@ def test_score_of_a_side_is_100_times_1_less_the_product() -> None:
     assert verdict.payer_score[0] == 20.0
 
 
+@settings(deadline=None)
 @given(scores=st.lists(st.floats(0, 100), max_size=12))
 def test_score_is_0_to_100_rises_with_every_reason_and_is_at_least_the_highest(scores: list[float]) -> None:
     score = judge(*[Rule(s) for s in scores]).score[0]
