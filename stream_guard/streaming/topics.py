@@ -1,278 +1,253 @@
-"""What each topic of the product must be like, and how what a cluster has differs from it.
+"""The product's topics on a live cluster: look at them, make those that are missing.
 
-Pure: `stream_guard.streaming.topic_admin` asks the cluster and makes what is missing.
+Synchronous and quick, with kafka-python's administration client. The worker calls `partition_counts` before
+it joins its group; the command line the rest.
 """
 
 from __future__ import annotations
 
+import logging
+import socket
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-DAY_MS = 86_400_000
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource
+from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
-WANTED_REPLICATION = 3
-"""One broker may be down for maintenance while another one fails."""
-
-LARGEST_INPUT = 2 * 1024 * 1024
-"""Bytes. A payload of a megabyte must still reach us to become a dead letter; the broker's default refuses
-it at its sender, where nobody would see it."""
-
-PARTITIONED_ALIKE = ("transactions", "account_updates", "dispositions", "legs", "cases", "state")
-"""Partition p of all of them belongs to one process, which keeps one set of rows for it."""
-
-COMPACTED = {
-    "cleanup.policy": "compact",
-    # The segment being written to is never compacted, and all that is not compacted is read at a recovery.
-    "segment.bytes": str(64 * 1024 * 1024),
-    "min.cleanable.dirty.ratio": "0.1",
-}
-
-ROLES = (
-    "transactions",
-    "account_updates",
-    "dispositions",
-    "risk_signals",
-    "legs",
-    "cases",
-    "decisions",
-    "alerts",
-    "dead_letters",
-    "state",
+from stream_guard.settings import Settings
+from stream_guard.streaming.topic_plan import (
+    WANTED_REPLICATION,
+    Problem,
+    TopicFound,
+    TopicPlan,
+    least_in_sync,
+    plan,
+    problems,
 )
 
-_FOREVER = -1
+logger = logging.getLogger(__name__)
+
+DEFAULT_PARTITIONS = 12
+"""Divides evenly among 1, 2, 3, 4, 6 and 12 processes, and cannot be changed later without a drain."""
+
+LEADERS_WAIT_MS = 30_000
+"""A new topic answers only when every partition has a leader; a loaded cluster takes seconds."""
+
+
+class BrokerUnreachable(Exception):
+    """No broker answers, or it refuses us; the message is one sentence that says what to look at."""
+
+
+class TopicsRefused(Exception):
+    """Topics that cannot be used, shown or made; the message is a sentence for each."""
 
 
 @dataclass(frozen=True)
-class TopicPlan:
-    """What one topic must be like.
+class Created:
+    """Outcome of `create`.
 
     Attributes
     ----------
-    role
-        Its field in the settings (``account_updates``).
-    name
-        Its name on the cluster.
-    partitions
-        Partition count.
-    configs
-        Topic settings it is made with.
+    created
+        Topics made now.
+    existing
+        Topics that were there; nothing about them was changed.
+    replication
+        Replicas of those made now.
+    warnings
+        Sentences about what is less than wanted.
     """
 
-    role: str
-    name: str
-    partitions: int
-    configs: Mapping[str, str]
-
-    @property
-    def keyed(self) -> bool:
-        """Whether its partitions belong together with those of the other keyed topics."""
-        return self.role in PARTITIONED_ALIKE
-
-
-@dataclass(frozen=True)
-class TopicFound:
-    """What a cluster says about one topic: partition count, smallest replica count, all its settings."""
-
-    partitions: int
+    created: tuple[str, ...]
+    existing: tuple[str, ...]
     replication: int
-    configs: Mapping[str, str]
+    warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One difference from the plan.
-
-    Attributes
-    ----------
-    topic
-        Name of the topic.
-    serious
-        A worker refuses to start on it: results would be wrong or records lost.
-    message
-        A sentence that says what is wrong and what to do.
-    """
-
-    topic: str
-    serious: bool
-    message: str
-
-
-def plan(
-    names: Mapping[str, str], partitions: int, *, internal_retention_ms: int = 7 * DAY_MS
-) -> tuple[TopicPlan, ...]:
-    """Topics of one application.
+@contextmanager
+def admin_client(connection: Mapping[str, Any], *, timeout_s: float = 10.0) -> Iterator[KafkaAdminClient]:
+    """Administration client of a cluster.
 
     Parameters
     ----------
-    names
-        Topic name by role; roles as in `ROLES`.
-    partitions
-        Partition count of every keyed topic.
-    internal_retention_ms
-        How long legs and cases are kept; must exceed the longest outage.
+    connection
+        Keyword arguments of kafka-python clients: ``bootstrap_servers`` and security.
+    timeout_s
+        How long to look for a broker.
 
-    Returns
-    -------
-    tuple of TopicPlan
-        One a role, in the order of `ROLES`.
+    Raises
+    ------
+    BrokerUnreachable
+        When no broker answers in that time, or one refuses a request later.
+    """
+    servers = connection["bootstrap_servers"]
+    servers = servers.split(",") if isinstance(servers, str) else list(servers)
+    require_listener(servers, timeout_s)
+    try:
+        client = KafkaAdminClient(**connection, bootstrap_timeout_ms=int(timeout_s * 1000))
+    except (KafkaError, OSError) as error:
+        raise BrokerUnreachable(
+            f"{', '.join(servers)} accepts connections but does not answer as a Kafka broker ({error}):"
+            " check the port and the security settings."
+        ) from error
+    with client:
+        try:
+            yield client
+        except KafkaError as error:
+            raise BrokerUnreachable(f"The Kafka broker on {', '.join(servers)} refused: {error}") from error
+
+
+def require_listener(servers: Sequence[str], timeout_s: float) -> None:
+    """Raise `BrokerUnreachable` unless one of the addresses accepts connections.
+
+    Kafka's clients go on trying for as long as they are given, and say little about why.
 
     Examples
     --------
-    >>> wanted = plan({role: role.replace("_", "-") for role in ROLES}, 12)
-    >>> [(topic.name, topic.partitions) for topic in wanted if topic.configs["cleanup.policy"] == "compact"]
-    [('account-updates', 12), ('risk-signals', 1), ('state', 12)]
+    >>> require_listener(["localhost"], 1.0)
+    Traceback (most recent call last):
+    ...
+    stream_guard.streaming.topics.BrokerUnreachable: 'localhost' is no broker address: write HOST:PORT.
     """
-    configs = {
-        "transactions": _deleted_after(7 * DAY_MS),
-        "account_updates": COMPACTED,
-        "dispositions": _deleted_after(365 * DAY_MS),
-        "risk_signals": COMPACTED,
-        "legs": _deleted_after(internal_retention_ms),
-        "cases": _deleted_after(internal_retention_ms),
-        "decisions": _deleted_after(7 * DAY_MS),
-        "alerts": _deleted_after(90 * DAY_MS),
-        "dead_letters": _deleted_after(30 * DAY_MS),
-        "state": COMPACTED,
-    }
-    for role in ("transactions", "account_updates", "dispositions", "risk_signals"):
-        configs[role] = {**configs[role], "max.message.bytes": str(LARGEST_INPUT)}
-    return tuple(
-        # Risk signals are few and every process reads them whole: one partition keeps them in one order.
-        TopicPlan(role, names[role], 1 if role == "risk_signals" else partitions, configs[role])
-        for role in ROLES
+    reasons = []
+    for server in servers:
+        host, _, port = server.rpartition(":")
+        if not host or not port.isdigit():
+            raise BrokerUnreachable(f"{server!r} is no broker address: write HOST:PORT.")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout_s).close()
+        except (OSError, OverflowError) as error:
+            reasons.append(f"{server}: {getattr(error, 'strerror', None) or error}")
+        else:
+            return
+    raise BrokerUnreachable(
+        f"No Kafka broker answers ({'; '.join(reasons)}): start it, or set STREAM_GUARD_BROKER."
     )
 
 
-def least_in_sync(replication: int) -> int:
-    """Replicas that must hold a record before it counts as written: all but one, so that one may be away.
+def partition_counts(settings: Settings) -> dict[str, int]:
+    """Partition count of every topic by name, after a check that a worker can run on them.
 
-    Examples
-    --------
-    >>> [least_in_sync(replication) for replication in (1, 2, 3)]
-    [1, 1, 2]
+    What is merely unwise goes to the log.
+
+    Raises
+    ------
+    BrokerUnreachable
+        When no broker answers.
+    TopicsRefused
+        When a topic is missing or would make results wrong or lose records.
     """
-    return max(1, replication - 1)
+    with admin_client(settings.python_client()) as client:
+        wanted = plan_for(settings, client)
+        found = observe(client, wanted)
+        brokers = len(client.describe_cluster()["brokers"])
+    different = problems(wanted, found, brokers)
+    for problem in different:
+        if not problem.serious:
+            logger.warning(problem.message)
+    serious = [problem.message for problem in different if problem.serious]
+    if serious:
+        raise TopicsRefused("\n".join(serious))
+    return {name: have.partitions for name, have in found.items()}
 
 
-def problems(wanted: Sequence[TopicPlan], found: Mapping[str, TopicFound], brokers: int) -> list[Problem]:
-    """Differences between plan and cluster, the serious ones first.
+def plan_for(
+    settings: Settings, client: KafkaAdminClient, partitions: int | None = None
+) -> tuple[TopicPlan, ...]:
+    """Topics that an application needs.
 
     Parameters
     ----------
-    wanted
-        From `plan`.
-    found
-        What the cluster has, by topic name.
-    brokers
-        Brokers of the cluster: replication is judged by what it can give.
-
-    Examples
-    --------
-    >>> for problem in problems(plan({role: role for role in ROLES}, 12)[:1], {}, brokers=3):
-    ...     print(problem.message)
-    Topic 'transactions' does not exist: run 'stream-guard topics create'.
+    partitions
+        Partition count of the keyed topics; None: the settings', else that of the transactions topic where
+        there is one, else `DEFAULT_PARTITIONS`.
     """
-    result = []
-    for topic in wanted:
-        have = found.get(topic.name)
-        if have is None:
-            message = f"Topic '{topic.name}' does not exist: run 'stream-guard topics create'."
-            result.append(Problem(topic.name, True, message))
-            continue
-        differences = [
-            *_count_differences(topic, have),
-            *_keeping_differences(topic, have),
-            *_safety_differences(topic, have, min(WANTED_REPLICATION, brokers)),
-        ]
-        result += [
-            Problem(topic.name, serious, f"Topic '{topic.name}' {text}") for serious, text in differences
-        ]
-    return sorted(result, key=lambda problem: not problem.serious)
+    count = partitions or settings.partitions
+    if count is None:
+        transactions = settings.topics.transactions
+        (row,) = client.describe_topics([transactions])
+        count = len(row["partitions"]) or DEFAULT_PARTITIONS
+    kept_ms = int(settings.retention.internal.total_seconds() * 1000)
+    return plan(settings.topics.names, count, internal_retention_ms=kept_ms)
 
 
-def _deleted_after(milliseconds: int) -> dict[str, str]:
-    return {"cleanup.policy": "delete", "retention.ms": str(milliseconds)}
+def observe(client: KafkaAdminClient, wanted: Sequence[TopicPlan]) -> dict[str, TopicFound]:
+    """What the cluster has of the planned topics, by name; one that it has not is left out.
 
-
-def _count_differences(topic: TopicPlan, have: TopicFound) -> Iterator[tuple[bool, str]]:
-    if topic.keyed and have.partitions != topic.partitions:
-        yield (
-            True,
-            f"has {have.partitions} partitions and the settings say {topic.partitions}: all keyed topics"
-            " need the same count, because partition p of all of them goes to one process. Set"
-            " STREAM_GUARD_PARTITIONS to the count of the transactions topic, or make this topic anew.",
+    Raises
+    ------
+    TopicsRefused
+        When the cluster does not show a topic for another reason than its absence.
+    """
+    described = {}
+    for row in client.describe_topics([topic.name for topic in wanted]):
+        error = for_code(row["error_code"])
+        if row["error_code"] == 0:
+            described[row["name"]] = row["partitions"]
+        elif error is not UnknownTopicOrPartitionError:
+            raise TopicsRefused(f"The cluster does not show topic '{row['name']}': {error.description}")
+    if not described:
+        return {}
+    resources = [ConfigResource("topic", name) for name in described]
+    settings = client.describe_configs(resources, config_filter="all")["topic"]
+    return {
+        name: TopicFound(
+            partitions=len(partitions),
+            replication=min(len(partition["replica_nodes"]) for partition in partitions),
+            configs={key: entry["value"] for key, entry in settings[name].items()},
         )
+        for name, partitions in described.items()
+    }
 
 
-def _keeping_differences(topic: TopicPlan, have: TopicFound) -> Iterator[tuple[bool, str]]:
-    policy = topic.configs["cleanup.policy"]
-    actual = have.configs["cleanup.policy"]
-    if set(actual.replace(" ", "").split(",")) != {policy}:
-        harm = (
-            "older records of a key vanish" if policy == "delete" else "rows not written for a while vanish"
-        )
-        yield topic.keyed, f"has cleanup.policy={actual}, so {harm}: set cleanup.policy={policy}."
-    elif policy == "delete":
-        yield from _retention_differences(topic, have)
-    largest = int(topic.configs.get("max.message.bytes", 0))
-    limit = int(have.configs["max.message.bytes"])
-    if limit < largest:
-        yield (
-            False,
-            f"takes no record above {limit} bytes, so an oversized one fails at its sender instead of"
-            f" becoming a dead letter: set max.message.bytes={largest}.",
-        )
+def check(client: KafkaAdminClient, wanted: Sequence[TopicPlan]) -> list[Problem]:
+    """Differences between the plan and the cluster, the serious ones first."""
+    return problems(wanted, observe(client, wanted), len(client.describe_cluster()["brokers"]))
 
 
-def _retention_differences(topic: TopicPlan, have: TopicFound) -> Iterator[tuple[bool, str]]:
-    least = int(topic.configs["retention.ms"])
-    kept = int(have.configs["retention.ms"])
-    if _FOREVER < kept < least:
-        yield (
-            False,
-            f"keeps records for {_duration(kept)} where {_duration(least)} are wanted:"
-            f" set retention.ms={least}.",
-        )
-    size = int(have.configs["retention.bytes"])
-    if size != _FOREVER:
-        yield (
-            False,
-            f"has retention.bytes={size}, so a busy hour may push out records before they are read: set"
-            " retention.bytes=-1.",
-        )
+def create(client: KafkaAdminClient, wanted: Sequence[TopicPlan]) -> Created:
+    """Make the topics that are missing, replicated as far as the cluster can; change none that exists.
+
+    Raises
+    ------
+    TopicsRefused
+        When the cluster refuses one; those it made in the same request stay.
+    """
+    there = observe(client, wanted)
+    missing = [topic for topic in wanted if topic.name not in there]
+    existing = tuple(topic.name for topic in wanted if topic.name in there)
+    brokers = len(client.describe_cluster()["brokers"])
+    replication = min(WANTED_REPLICATION, brokers)
+    if not missing:
+        return Created((), existing, replication, ())
+    request = {
+        topic.name: {
+            "num_partitions": topic.partitions,
+            "replication_factor": replication,
+            "configs": {**topic.configs, "min.insync.replicas": str(least_in_sync(replication))},
+        }
+        for topic in missing
+    }
+    answer = client.create_topics(request, raise_errors=False)
+    refused = {row["name"]: row for row in answer["topics"] if row["error_code"]}
+    for name, row in refused.items():
+        # Made by somebody else in the meantime: `check` says whether it is as it should be.
+        if row["error_code"] != TopicAlreadyExistsError.errno:
+            raise TopicsRefused(f"The cluster refused to make topic '{name}': {row['error_message']}")
+    client.wait_for_topics(list(request), timeout_ms=LEADERS_WAIT_MS)
+    made = tuple(topic.name for topic in missing if topic.name not in refused)
+    return Created(made, (*existing, *refused), replication, _replication_warnings(brokers))
 
 
-def _safety_differences(topic: TopicPlan, have: TopicFound, possible: int) -> Iterator[tuple[bool, str]]:
-    in_sync = int(have.configs["min.insync.replicas"])
-    least = least_in_sync(have.replication)
-    if in_sync > have.replication:
-        yield (
-            True,
-            f"has {have.replication} replicas and min.insync.replicas={in_sync}, so nothing can be written to"
-            f" it: set min.insync.replicas={least}.",
-        )
-    elif in_sync < least:
-        yield (
-            False,
-            f"has min.insync.replicas={in_sync}, so the failure of one broker can lose acknowledged records:"
-            f" set min.insync.replicas={least}.",
-        )
-    if have.replication < possible:
-        yield (
-            False,
-            f"has {have.replication} replica{'s' if have.replication > 1 else ''} where the cluster can hold"
-            f" {possible}: reassign its partitions to {possible} brokers.",
-        )
-    if have.configs["unclean.leader.election.enable"] != "false":
-        yield (
-            topic.keyed,
-            "lets a replica that is behind take over, which loses acknowledged records: set"
-            " unclean.leader.election.enable=false.",
-        )
-
-
-def _duration(milliseconds: int) -> str:
-    if milliseconds >= DAY_MS:
-        return f"{milliseconds / DAY_MS:.4g} days"
-    return f"{milliseconds / 3_600_000:.3g} hours"
+def _replication_warnings(brokers: int) -> tuple[str, ...]:
+    if brokers >= WANTED_REPLICATION:
+        return ()
+    have = "one broker" if brokers == 1 else f"{brokers} brokers"
+    return (
+        f"The cluster has {have}, so the topics are replicated {min(WANTED_REPLICATION, brokers)} instead of"
+        f" {WANTED_REPLICATION} times and the loss of a broker's disk can lose events: use at least"
+        f" {WANTED_REPLICATION} brokers in production.",
+    )
