@@ -1,0 +1,284 @@
+"""The kernels that count the payments of a batch in their accounts' rows and fill the feature matrix."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_guard.detection import rows as row
+from stream_guard.detection.batches import PAYEE_ACCOUNT, PAYER_ACCOUNT, REPEAT
+from stream_guard.detection.features import DAY, FIRST_WIDTH, HOUR, INDEX, PAIR, PAYEE, PAYER, RING, TXN
+from stream_guard.detection.figure_kernels import (
+    add_to_day,
+    add_to_night,
+    facts,
+    night_max,
+    raise_to_days,
+    totals,
+)
+from stream_guard.detection.kernels import kernel
+from stream_guard.detection.ring_kernels import enter, find, scan
+
+I8 = npt.NDArray[np.int64]
+F8 = npt.NDArray[np.float64]
+U4 = npt.NDArray[np.uint32]
+U1 = npt.NDArray[np.uint8]
+
+COUNTED: Final = 0
+SEEN: Final = 1
+TOO_OLD: Final = 2
+CONFLICT: Final = 3
+"""What became of a leg. `SEEN`: the row knows the event, which is not counted again."""
+
+NEWEST_TS: Final = 0
+DIRTY: Final = 1
+GENERATION: Final = 2
+COUNTERS: Final = 3
+"""Places in the counters of `Profiles`: newest time counted, number of dirty rows, last generation."""
+
+_NIGHT_END: Final = 6 * HOUR
+_NEAR: Final = 0.99
+"""Typology 9: within 1 % below a limit."""
+
+
+_OUT_MEAN: Final = INDEX["payer.out_mean"] - PAYER.start
+_IN_MEAN: Final = INDEX["payer.in_mean"] - PAYER.start
+_NIGHT: Final = INDEX["payer.out_night_max_90d"] - PAYER.start
+_TXN_AT: Final = TXN.start
+_PAIR_AT: Final = PAIR.start
+_PAYEE_AT: Final = PAYEE.start
+_PAYEE_END: Final = PAYEE.stop
+
+
+@kernel
+def _count_leg(
+    words: I8,
+    floats: F8,
+    t: int,
+    local: int,
+    out: int,
+    amount: float,
+    counterparty: int,
+    event: int,
+    content: int,
+    strict: bool,
+    horizon: int,
+    limits: F8,
+    small_amount: float,
+    cells: F8,
+    base: int,
+    pair: int,
+    seen_keys: I8,
+    seen_stamps: I8,
+    generation: int,
+) -> tuple[int, int]:
+    """Count one leg in its row and write the account block; (what became of it, action of its twin).
+
+    `horizon` below 0: never too old.
+    """
+    day = local // DAY
+    period = day // row.NIGHT_PERIOD_DAYS
+    night = local - day * DAY < _NIGHT_END
+    flags = row.LATEST
+    if out:
+        flags |= row.OUT
+        if amount <= small_amount:
+            flags |= row.SMALL
+        if night:
+            flags |= row.NIGHT
+        for limit in limits:
+            if limit * _NEAR <= amount < limit:
+                flags |= row.NEAR_LIMIT
+    twin, after, same, newer_same, active, night_own = scan(
+        words, floats, t, out, amount, counterparty, event, content, strict, flags, period,
+        cells, base, pair, seen_keys, seen_stamps, generation,
+    )  # fmt: skip
+    if twin >= 0:
+        tag = words[twin + row.TAG]
+        return SEEN if (tag & 0xFFFFFFFF) == content else CONFLICT, tag >> row.ACTION_SHIFT
+    newest = words[row.NEWEST]
+    if horizon >= 0 and newest != row.MISSING and t < newest - horizon:
+        return TOO_OLD, 0
+
+    late = newest != row.MISSING and t < newest
+    facts(words, floats, t, day, active, cells, base)
+    totals(words, floats, row.OUT_TOTALS, amount if out else 0.0, cells, base + _OUT_MEAN)
+    totals(words, floats, row.IN_TOTALS, 0.0 if out else amount, cells, base + _IN_MEAN)
+    cells[base + _NIGHT] = night_max(words, floats, period, late, night_own)
+    if night and out:
+        add_to_night(words, floats, period, amount)
+
+    stored_day = min(max(day, 0), 0xFFFF)
+    oldest = row.MISSING
+    if words[row.DROPPED] > 0:
+        oldest = words[row.RING_AT + words[row.HEAD] * row.ENTRY_WORDS]
+    if words[row.USED] == RING:
+        if words[row.DROPPED] == 0:
+            # The first payment to leave: until now the ring knew every day, from here on the buckets must.
+            for k in range(RING):
+                e = row.RING_AT + k * row.ENTRY_WORDS
+                tag = words[e + row.TAG]
+                way = (tag >> row.FLAGS_SHIFT) & row.OUT
+                add_to_day(
+                    words, floats, (tag >> row.DAY_SHIFT) & 0xFFFF, words[e], way, floats[e + row.AMOUNT]
+                )
+        words[row.DROPPED] += 1
+    if newer_same:
+        flags -= row.LATEST
+    tag = content | (stored_day << row.DAY_SHIFT) | (flags << row.FLAGS_SHIFT)
+    enter(words, floats, after, same, t, amount, counterparty, event, tag)
+    if words[row.DROPPED] > 0:
+        add_to_day(words, floats, stored_day, t, out, amount)
+        if not late:
+            raise_to_days(words, floats, t, oldest, cells, base)
+    if not late:
+        words[row.NEWEST] = t
+    if words[row.FIRST_TS] == row.MISSING or t < words[row.FIRST_TS]:
+        words[row.FIRST_TS] = t
+    return COUNTED, 0
+
+
+@kernel
+def mark_dirty(r: int, dirty: U1, dirty_rows: I8, counters: I8) -> None:
+    """Remember that row `r` changed since the last flush."""
+    if dirty[r] == 0:
+        dirty[r] = 1
+        dirty_rows[counters[DIRTY]] = r
+        counters[DIRTY] += 1
+
+
+@kernel
+def payer_hop(
+    words: I8,
+    floats: F8,
+    dirty: U1,
+    dirty_rows: I8,
+    counters: I8,
+    seen_keys: I8,
+    seen_stamps: I8,
+    rows: I8,
+    ts: I8,
+    local: I8,
+    amount: F8,
+    payee: I8,
+    event: I8,
+    content: U4,
+    horizon: int,
+    limits: F8,
+    small_amount: float,
+    status: U1,
+    action: U1,
+    block: F8,
+) -> None:
+    """Count n payments in their payers' rows (-1: no account); fill payer and pair columns of `block`."""
+    for i in range(ts.size):
+        cells = block[i]
+        r = rows[i]
+        status[i] = COUNTED
+        action[i] = 0
+        if r >= 0:
+            counters[GENERATION] += 1
+            found, stored = _count_leg(
+                words[r], floats[r], ts[i], local[i], row.OUT, amount[i], payee[i], event[i], int(content[i]),
+                True, horizon, limits, small_amount, cells, 0, _PAIR_AT, seen_keys, seen_stamps,
+                counters[GENERATION],
+            )  # fmt: skip
+            status[i] = found
+            action[i] = stored
+            if found == COUNTED:
+                mark_dirty(r, dirty, dirty_rows, counters)
+        if r < 0 or status[i] != COUNTED:
+            cells[:_TXN_AT] = np.nan
+        if status[i] == COUNTED:
+            counters[NEWEST_TS] = max(counters[NEWEST_TS], ts[i])
+
+
+@kernel
+def payee_hop(
+    words: I8,
+    floats: F8,
+    dirty: U1,
+    dirty_rows: I8,
+    counters: I8,
+    seen_keys: I8,
+    seen_stamps: I8,
+    rows: I8,
+    ts: I8,
+    local: I8,
+    amount: F8,
+    payer: I8,
+    event: I8,
+    content: U4,
+    flags: U1,
+    stored_action: U1,
+    limits: F8,
+    small_amount: float,
+    status: U1,
+    action: U1,
+    block: F8,
+    matrix: F8,
+) -> None:
+    """Count n legs in their payees' rows (-1: no account); fill first-hop and payee columns of `matrix`."""
+    for i in range(ts.size):
+        cells = matrix[i]
+        for k in range(FIRST_WIDTH):
+            cells[k] = block[i, k]
+        r = rows[i]
+        found = COUNTED
+        stored = int(stored_action[i])
+        if flags[i] & REPEAT:
+            found = SEEN
+            twin = find(words[r], event[i], 0) if r >= 0 else -1
+            if twin >= 0:
+                tag = words[r, twin + row.TAG]
+                if (tag & 0xFFFFFFFF) == int(content[i]):
+                    stored = max(stored, tag >> row.ACTION_SHIFT)
+        elif r >= 0:
+            counters[GENERATION] += 1
+            strict = (flags[i] & PAYER_ACCOUNT) == 0
+            found, twin_action = _count_leg(
+                words[r], floats[r], ts[i], local[i], 0, amount[i], payer[i], event[i], int(content[i]),
+                strict, -1, limits, small_amount, cells, _PAYEE_AT, -1, seen_keys, seen_stamps,
+                counters[GENERATION],
+            )  # fmt: skip
+            stored = max(stored, twin_action)
+            if found == COUNTED:
+                mark_dirty(r, dirty, dirty_rows, counters)
+        if r < 0 or found != COUNTED:
+            cells[_PAYEE_AT:_PAYEE_END] = np.nan
+        if found == COUNTED:
+            counters[NEWEST_TS] = max(counters[NEWEST_TS], ts[i])
+        status[i] = found
+        action[i] = stored
+
+
+@kernel
+def fill_txn(
+    amount: F8,
+    local: I8,
+    type_code: F8,
+    channel_code: F8,
+    currency_code: F8,
+    payer_balance: F8,
+    payee_balance: F8,
+    flags: U1,
+    block: F8,
+) -> None:
+    """Fill the txn columns of `block`, in the order of the catalogue."""
+    for i in range(amount.size):
+        cells = block[i]
+        day = local[i] // DAY
+        of_day = local[i] - day * DAY
+        cells[_TXN_AT] = amount[i]
+        cells[_TXN_AT + 1] = of_day / HOUR
+        cells[_TXN_AT + 2] = (day + 3) % 7
+        cells[_TXN_AT + 3] = 1.0 if of_day < _NIGHT_END else 0.0
+        cells[_TXN_AT + 4] = type_code[i]
+        cells[_TXN_AT + 5] = channel_code[i]
+        cells[_TXN_AT + 6] = currency_code[i]
+        cells[_TXN_AT + 7] = payer_balance[i]
+        cells[_TXN_AT + 8] = payee_balance[i]
+        cells[_TXN_AT + 9] = 1.0 if flags[i] & PAYER_ACCOUNT else 0.0
+        cells[_TXN_AT + 10] = 1.0 if flags[i] & PAYEE_ACCOUNT else 0.0

@@ -1,0 +1,207 @@
+"""The shape of an account's row, and where rows live.
+
+A row is one packed record: facts and running figures, then the ring of the last payments, then day buckets.
+The buckets are only in use once the ring has dropped a payment; until then the ring knows all they could.
+So a row is stored as its first bytes: up to the last used ring entry, or whole once payments were dropped.
+
+Kernels see rows twice, as int64 and as float64 words of the same memory, and find fields by the word numbers
+below. All is little-endian.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_guard.detection.features import RING
+
+DAYS: Final = 31
+"""Local days with a bucket, today included: one more than the longest window starts in."""
+
+NIGHT_PERIODS: Final = 7
+NIGHT_PERIOD_DAYS: Final = 15
+"""The largest night payment is kept per period of 15 local days; with the running one they reach 90 days."""
+
+MISSING: Final = int(np.iinfo(np.int64).min)
+"""A time, day or year that is not known."""
+
+ENTRY: Final = np.dtype(
+    [
+        ("ts", "<i8"),
+        ("amount", "<f8"),
+        ("counterparty", "<u8"),
+        ("event", "<u8"),
+        ("content", "<u4"),
+        ("day", "<u2"),  # local days since 1970
+        ("flags", "u1"),
+        ("action", "u1"),
+    ]
+)
+"""One payment in the ring, oldest first from `head` on; equal times in order of arrival."""
+
+BUCKET: Final = np.dtype(
+    [("first", "<i8"), ("in_count", "<u4"), ("out_count", "<u4"), ("in_sum", "<f8"), ("out_sum", "<f8")]
+)
+"""One local day, at ``day % DAYS``. `first` is its earliest payment's time: is the whole day in a window?"""
+
+ROW: Final = np.dtype(
+    [
+        ("used", "<i8"),  # entries in the ring
+        ("head", "<i8"),  # place of the oldest; 0 until the ring is full
+        ("dropped", "<i8"),  # payments counted that are not in the ring
+        ("newest", "<i8"),
+        ("first", "<i8"),
+        ("in_count", "<i8"),
+        ("in_mean", "<f8"),
+        ("in_squares", "<f8"),  # sum of squared distances from the mean (Welford)
+        ("in_max", "<f8"),
+        ("out_count", "<i8"),
+        ("out_mean", "<f8"),
+        ("out_squares", "<f8"),
+        ("out_max", "<f8"),
+        ("opened", "<i8"),
+        ("opened_at", "<i8"),  # time of the update that said so; the same for the next two
+        ("birth_year", "<i8"),
+        ("birth_year_at", "<i8"),
+        ("kind", "<f8"),
+        ("kind_at", "<i8"),
+        ("changed", "<i8", (2,)),  # newest first
+        ("address_changed", "<i8", (2,)),
+        ("last_day", "<i8"),  # newest local day with a bucket
+        ("night_period", "<i8"),  # newest period with a night payment
+        ("night_max", "<f8", (NIGHT_PERIODS,)),  # at period % NIGHT_PERIODS
+        ("ring", ENTRY, (RING,)),
+        ("days", BUCKET, (DAYS,)),
+    ]
+)
+"""One account."""
+
+SCHEMA_HASH: Final = hashlib.sha256(repr(ROW.descr).encode()).hexdigest()[:16]
+"""Rows stored under one hash must not be read under another."""
+
+WORD: Final = 8
+
+
+def _word(dtype: np.dtype[np.void], field: str) -> int:
+    fields = dtype.fields
+    if fields is None:
+        raise TypeError(f"{dtype} has no fields")
+    return int(fields[field][1]) // WORD
+
+
+USED: Final = _word(ROW, "used")
+HEAD: Final = _word(ROW, "head")
+DROPPED: Final = _word(ROW, "dropped")
+NEWEST: Final = _word(ROW, "newest")
+FIRST_TS: Final = _word(ROW, "first")
+IN_TOTALS: Final = _word(ROW, "in_count")
+OUT_TOTALS: Final = _word(ROW, "out_count")
+"""First of four words: count, mean, squares, max."""
+OPENED: Final = _word(ROW, "opened")
+BIRTH_YEAR: Final = _word(ROW, "birth_year")
+KIND: Final = _word(ROW, "kind")
+"""First of two words: the fact, and the time of the update that said so."""
+CHANGED: Final = _word(ROW, "changed")
+ADDRESS_CHANGED: Final = _word(ROW, "address_changed")
+LAST_DAY: Final = _word(ROW, "last_day")
+NIGHT_PERIOD: Final = _word(ROW, "night_period")
+NIGHT_MAX: Final = _word(ROW, "night_max")
+RING_AT: Final = _word(ROW, "ring")
+DAYS_AT: Final = _word(ROW, "days")
+ROW_WORDS: Final = ROW.itemsize // WORD
+
+ENTRY_WORDS: Final = ENTRY.itemsize // WORD
+AMOUNT: Final = _word(ENTRY, "amount")
+COUNTERPARTY: Final = _word(ENTRY, "counterparty")
+EVENT: Final = _word(ENTRY, "event")
+TAG: Final = _word(ENTRY, "content")
+"""Word of content (bits 0-31), day (32-47), flags (48-55) and action (56-63)."""
+DAY_SHIFT: Final = 32
+FLAGS_SHIFT: Final = 48
+ACTION_SHIFT: Final = 56
+
+BUCKET_WORDS: Final = BUCKET.itemsize // WORD
+BUCKET_COUNTS: Final = _word(BUCKET, "in_count")
+"""Word of the count in (bits 0-31) and out (32-63)."""
+BUCKET_SUMS: Final = _word(BUCKET, "in_sum")
+"""First of two words: in, out."""
+
+OUT: Final = 1
+NEAR_LIMIT: Final = 2
+SMALL: Final = 4
+NIGHT: Final = 8
+LATEST: Final = 16
+"""Bits of an entry's flags. `LATEST`: no newer entry has the same counterparty and direction. Distinct
+counterparties are then counted by adding these up."""
+
+
+def _blank() -> npt.NDArray[np.int64]:
+    row = np.zeros(1, ROW)
+    for field in ("newest", "first", "last_day", "night_period", "changed", "address_changed"):
+        row[field] = MISSING
+    for field in ("opened", "opened_at", "birth_year", "birth_year_at", "kind_at"):
+        row[field] = MISSING
+    row["kind"] = np.nan
+    return row.view(np.int64)[:RING_AT].copy()
+
+
+BLANK: Final = _blank()
+"""Words of an account about which nothing is known, up to the ring."""
+
+
+def _zeros(size: int) -> mmap.mmap:
+    # Private: a shared anonymous mapping cannot be grown (its new part has nothing behind it, SIGBUS).
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
+class RowMemory:
+    """Memory for rows that grows in place: row numbers stay, nothing is copied where the system can remap.
+
+    Parameters
+    ----------
+    capacity
+        Rows to begin with.
+
+    Attributes
+    ----------
+    words, floats
+        int64 and float64[capacity, ROW_WORDS], the same memory; zero where nothing was written. Valid until
+        the next `grow`.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.words: npt.NDArray[np.int64]
+        self.floats: npt.NDArray[np.float64]
+        self._map = _zeros(max(1, capacity) * ROW.itemsize)
+        self._attach()
+
+    def _attach(self) -> None:
+        self.words = np.frombuffer(self._map, np.int64).reshape(-1, ROW_WORDS)
+        self.floats = self.words.view(np.float64)
+
+    @property
+    def capacity(self) -> int:
+        """Rows there is memory for."""
+        return len(self.words)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for at least `capacity` rows. Views taken before no longer show the rows."""
+        if capacity <= self.capacity:
+            return
+        size = max(capacity, 2 * self.capacity) * ROW.itemsize
+        del self.words, self.floats
+        try:
+            self._map.resize(size)
+        except (BufferError, SystemError, OSError):  # a view is still held, or there is no mremap: copy
+            old = np.frombuffer(self._map, np.int64)
+            self._map = _zeros(size)
+            np.frombuffer(self._map, np.int64)[: len(old)] = old
+        self._attach()
+
+    def structured(self) -> npt.NDArray[np.void]:
+        """All rows as records of dtype `ROW`."""
+        return self.words.view(ROW).reshape(-1)
