@@ -144,6 +144,6 @@ class Reject(StrEnum):
 class Rejection(NamedTuple):
     """One refused event of a batch."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a field of this name hides the method of tuples
     reason: Reject
     message: str
