@@ -65,6 +65,15 @@ def test_changed_records_restore_exactly(
     assert DayCounts.from_bytes(counts.to_bytes()) == counts
 
 
+def test_a_dropped_day_is_dropped_where_it_had_been_restored() -> None:
+    counts = counted([("f", "x", 1, 1), ("f", "x", 1, 2)])
+    restored = DayCounts()
+    restored.load(counts.take_dirty())
+    counts.add("f", "x", -1, 1)
+    restored.load(counts.take_dirty())
+    assert restored.days == counts.days == [2]
+
+
 def test_only_changed_days_are_written() -> None:
     counts = counted([("f", "x", 1, 1), ("f", "x", 1, 2)])
     counts.take_dirty()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -60,18 +61,23 @@ def test_a_rule_that_changes_its_pack_or_its_state_keeps_its_counts() -> None:
     assert tallies.counts("evaluated") == {"rapid-in-out@3": 20, "drain@1": 25, "trial@1": 20}
 
 
-def test_rule_counts_are_in_everything_that_leaves_the_tallies() -> None:
-    tallies = Tallies()
-    tallies.rules(RULES, SHADOW, 10, ints(1, 0, 2), ints(0, 4, 0))
-    for taken in (Tallies.from_bytes(tallies.to_bytes()), Tallies.merge([tallies]), restored(tallies)):
-        assert taken == tallies
-        assert taken.counts("fired") == {"rapid-in-out@3": 1}
-
-
 def restored(tallies: Tallies) -> Tallies:
     result = Tallies()
     result.load(tallies.take_dirty())
     return result
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [restored, lambda t: Tallies.merge([t]), lambda t: Tallies.from_bytes(t.to_bytes())],
+    ids=["changed records", "merged", "whole"],
+)
+def test_rule_counts_are_in_everything_that_leaves_the_tallies(leave: Callable[[Tallies], Tallies]) -> None:
+    tallies = Tallies()
+    tallies.rules(RULES, SHADOW, 10, ints(1, 0, 2), ints(0, 4, 0))
+    taken = leave(tallies)
+    assert taken.counts("fired") == {"rapid-in-out@3": 1}
+    assert taken == tallies
 
 
 def test_the_overall_figure_counts_a_warning_once_and_every_rule_on_it_is_credited_once() -> None:
