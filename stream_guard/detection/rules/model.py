@@ -5,6 +5,7 @@ Types and bounds only; what needs the expression language or other rules is chec
 
 from __future__ import annotations
 
+import keyword
 import re
 from datetime import date
 from typing import Annotated, Any, Final, Literal
@@ -64,7 +65,7 @@ def _param_names(value: object) -> object:
             raise ValueError(
                 f"{name!r} cannot name a parameter: small letters, digits and _ only, at most 40"
             )
-        if name in RESERVED:
+        if name in RESERVED or keyword.iskeyword(name):
             raise ValueError(f"{name!r} is a word of the language and cannot name a parameter")
     return value
 

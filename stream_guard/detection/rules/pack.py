@@ -171,6 +171,8 @@ class _Checker:
     def _refused(self, path: Path, rule: str | None, error: ValidationError, model: type[BaseModel]) -> None:
         for one in error.errors(include_url=False):
             where = (*path, *one["loc"])
+            if where[-1] == "value" and where not in self._read.places:
+                where = where[:-1]  # of a parameter that is a bare number
             self._add(where, rule, _cause(one, model))
 
 

@@ -58,21 +58,8 @@ FUNCTIONS: Final[Mapping[str, tuple[int, int]]] = {
     "if_missing": (2, 2),
 }
 """Functions, with the fewest and the most arguments."""
-RESERVED: Final = frozenset(FUNCTIONS) | {
-    "score",
-    "floor",
-    "True",
-    "False",
-    "None",
-    "and",
-    "or",
-    "not",
-    "in",
-    "is",
-    "if",
-    "else",
-}
-"""Words that cannot name a parameter (Python's other keywords are refused as well)."""
+RESERVED: Final = frozenset(FUNCTIONS) | {"score", "floor"}
+"""Words that cannot name a parameter (Python's keywords are refused as well)."""
 
 _COMPARISONS: Final[Mapping[type[ast.cmpop], str]] = {
     ast.Lt: "<",
@@ -151,7 +138,8 @@ class _Parser:
         try:
             tree = ast.parse(self._line, mode="eval")
         except SyntaxError as error:
-            offset = self._shift + max((error.offset or 1) - 1, 0)
+            # An expression that breaks off has no offset: it is its end.
+            offset = self._shift + error.offset - 1 if error.offset else len(line)
             raise ExpressionError(f"not an expression: {error.msg}", min(offset, len(line))) from None
         except (RecursionError, MemoryError):
             raise ExpressionError(f"more than {MAX_DEPTH} operators inside one another") from None
