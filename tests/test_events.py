@@ -711,6 +711,12 @@ def test_every_field_of_a_schema_is_described(name: str) -> None:
         assert shape.get("description"), field
 
 
+@pytest.mark.parametrize("name", ["decision", "alert"])
+def test_what_goes_out_has_a_schema_too(name: str) -> None:
+    assert "account" in events.schema(name)["properties"]
+    assert name in events.SCHEMA_NAMES
+
+
 def test_the_examples_of_the_transaction_schema_make_a_transaction() -> None:
     fields = events.schema("transaction")["properties"]
     example_ = {name: shape["examples"][-1] for name, shape in fields.items()}
