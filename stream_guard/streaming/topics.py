@@ -13,12 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource
 from kafka.errors import KafkaError, TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from stream_guard.settings import Settings
 from stream_guard.streaming.topic_plan import (
+    PARTITIONED_ALIKE,
     WANTED_REPLICATION,
     Problem,
     TopicFound,
@@ -32,6 +35,9 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_PARTITIONS = 12
 """Divides evenly among 1, 2, 3, 4, 6 and 12 processes, and cannot be changed later without a drain."""
+
+BOOTSTRAP_S = 10.0
+"""How long to look for a broker; a healthy one answers within milliseconds."""
 
 LEADERS_WAIT_MS = 30_000
 """A new topic answers only when every partition has a leader; a loaded cluster takes seconds."""
@@ -68,7 +74,9 @@ class Created:
 
 
 @contextmanager
-def admin_client(connection: Mapping[str, Any], *, timeout_s: float = 10.0) -> Iterator[KafkaAdminClient]:
+def admin_client(
+    connection: Mapping[str, Any], *, timeout_s: float = BOOTSTRAP_S
+) -> Iterator[KafkaAdminClient]:
     """Administration client of a cluster.
 
     Parameters
@@ -131,7 +139,8 @@ def require_listener(servers: Sequence[str], timeout_s: float) -> None:
 def partition_counts(settings: Settings) -> dict[str, int]:
     """Partition count of every topic by name, after a check that a worker can run on them.
 
-    What is merely unwise goes to the log.
+    What is merely unwise goes to the log. With the state in memory, only what is read and written is
+    looked at: the embedded broker of the demo shows no settings, and promises nothing.
 
     Raises
     ------
@@ -140,6 +149,8 @@ def partition_counts(settings: Settings) -> dict[str, int]:
     TopicsRefused
         When a topic is missing or would make results wrong or lose records.
     """
+    if settings.state.backend == "memory":
+        return _counts_only(settings)
     with admin_client(settings.python_client()) as client:
         wanted = plan_for(settings, client)
         found = observe(client, wanted)
@@ -240,6 +251,25 @@ def create(client: KafkaAdminClient, wanted: Sequence[TopicPlan]) -> Created:
     client.wait_for_topics(list(request), timeout_ms=LEADERS_WAIT_MS)
     made = tuple(topic.name for topic in missing if topic.name not in refused)
     return Created(made, (*existing, *refused), replication, _replication_warnings(brokers))
+
+
+def _counts_only(settings: Settings) -> dict[str, int]:
+    """Partition counts by a metadata request alone."""
+    require_listener(settings.broker, BOOTSTRAP_S)
+    client = AdminClient({**settings.librdkafka(), "log_level": 0})
+    try:
+        shown = client.list_topics(timeout=BOOTSTRAP_S).topics
+    except KafkaException as error:
+        raise BrokerUnreachable(f"The Kafka broker does not answer: {error.args[0].str()}.") from error
+    names = {role: name for role, name in settings.topics.names.items() if role != "state"}
+    counts = {name: len(shown[name].partitions) if name in shown else 0 for name in names.values()}
+    wrong = [f"Topic '{name}' does not exist: make it." for name, count in counts.items() if not count]
+    keyed = {counts[name] for role, name in names.items() if role in PARTITIONED_ALIKE}
+    if not wrong and (len(keyed) > 1 or settings.partitions not in (None, *keyed)):
+        wrong = [f"The keyed topics have {sorted(keyed)} partitions: make them with the same count."]
+    if wrong:
+        raise TopicsRefused("\n".join(wrong))
+    return counts
 
 
 def _replication_warnings(brokers: int) -> tuple[str, ...]:
