@@ -18,6 +18,7 @@ from stream_guard.detection.features import N
 from stream_guard.detection.rules.emitter import RULES_PER_KERNEL, Emittable, source
 from stream_guard.detection.rules.errors import suggestion
 from stream_guard.detection.rules.expression import Number, Param
+from stream_guard.detection.rules.reasons import floor_features
 from stream_guard.detection.rules.rule import EVER, Pack, Rule
 from stream_guard.detection.rules.store import Kernel, kernel_of
 from stream_guard.detection.vocabulary import RuleState
@@ -66,13 +67,15 @@ class CompiledPack:
     slots
         Place of a parameter in `params` by rule id and name; a fixed score is named ``score``.
     features
-        Names of all features that triggers, scores and reasons use.
+        Names of all features that triggers, scores and reasons use, and of the counts that tell whether one
+        of them is a floor: what a row must hold so that everything about it can be said.
     """
 
     def __init__(self, pack: Pack, folder: Path | None) -> None:
         self.pack = pack
         self.rules: tuple[Rule, ...] = tuple(rule for rule in pack.rules if rule.state is not RuleState.OFF)
-        self.features = frozenset(name for rule in self.rules for name in rule.features)
+        named = {name for rule in self.rules for name in rule.features}
+        self.features = frozenset(named.union(*map(floor_features, named)))
         self.slots: dict[tuple[str, str], int] = {}
         self._since = np.array([rule.bounds[0] for rule in self.rules], dtype=np.int64)
         self._until = np.array([rule.bounds[1] for rule in self.rules], dtype=np.int64)

@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from stream_guard.detection.features import INDEX, RING, Feature
+from stream_guard.detection.features import FEATURES, INDEX, RING, Feature
 from stream_guard.detection.rules.errors import ExpressionError, shown, suggestion
 from stream_guard.detection.rules.parser import CATALOGUE
 
@@ -174,6 +174,17 @@ def floor_columns(feature: Feature) -> tuple[int, int] | None:
         return None
     owner = "payee" if feature.side == "payee" else "payer"
     return INDEX[f"{owner}.in_count_{feature.window}"], INDEX[f"{owner}.out_count_{feature.window}"]
+
+
+def floor_features(name: str) -> tuple[str, ...]:
+    """Names of the counts that tell whether feature `name` is a floor; none where it never is.
+
+    Examples
+    --------
+    >>> floor_features("pair.in_sum_7d"), floor_features("txn.amount")
+    (('payer.in_count_7d', 'payer.out_count_7d'), ())
+    """
+    return tuple(FEATURES[column].name for column in floor_columns(CATALOGUE[name]) or ())
 
 
 def is_floor(columns: tuple[int, int] | None, row: Sequence[float]) -> bool:

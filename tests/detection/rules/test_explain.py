@@ -4,7 +4,7 @@ from typing import Any
 
 from stream_guard.detection.features import RING
 from stream_guard.detection.hashing import text_code
-from stream_guard.detection.rules import explain, judge, load_pack, render_reason
+from stream_guard.detection.rules import compile_pack, explain, judge, load_pack, render_reason
 from stream_guard.detection.rules.pack import EXAMPLE
 
 NOW = 1_800_000_000_000
@@ -52,6 +52,15 @@ def test_evidence_says_that_a_figure_is_a_floor(row: Any) -> None:
     text, evidence = render_reason(rule(), busy)
     assert text == "at least 57,500 of at least 60,000 received in 24 h has left again"
     assert evidence["floor"] == 1.0
+
+
+def test_what_a_row_must_hold_includes_the_counts_that_tell_floors() -> None:
+    assert compile_pack(load_pack(EXAMPLE, "x"), None).features == {
+        "payer.in_sum_24h",
+        "payer.out_sum_24h",
+        "payer.in_count_24h",
+        "payer.out_count_24h",
+    }
 
 
 def test_a_reason_is_rendered_with_the_parameters_it_was_judged_with(row: Any) -> None:

@@ -5,6 +5,8 @@ from datetime import date
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stream_guard.detection.rules.errors import PackError, Problem
 from stream_guard.detection.rules.explain import judge
@@ -425,3 +427,23 @@ def test_more_rules_than_can_be_compiled_in_reasonable_time_are_refused() -> Non
     rule = MINIMAL[MINIMAL.index("  - id") :]
     text = MINIMAL + "".join(rule.replace("id: large", f"id: large-{n}") for n in range(256))
     assert "at most 256 items" in only(text).cause
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    at=st.integers(0, len(EXAMPLE)),
+    cut=st.integers(0, 12),
+    put=st.text(max_size=3)
+    | st.sampled_from(["{", "[", ": ", "\n", "- ", "&a ", "*a", "!!x ", "null", "true", "1e99", "'", '"']),
+)
+def test_a_damaged_pack_is_refused_as_a_whole_or_is_another_pack(at: int, cut: int, put: str) -> None:
+    damaged = EXAMPLE[:at] + put + EXAMPLE[at + cut :]
+    refused = None
+    try:
+        pack = load_pack(damaged, "bank.yaml")
+    except PackError as error:
+        refused = error
+    if refused is None:
+        assert load_pack(damaged, "again").hash == pack.hash
+    else:
+        assert all(str(problem).startswith("bank.yaml") for problem in refused.problems)

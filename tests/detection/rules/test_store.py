@@ -124,10 +124,11 @@ def test_another_process_reads_the_compiled_code_back(tmp_path: Path) -> None:
     assert done.stdout.split() == ["1", "0"]
 
 
-def test_one_changed_rule_compiles_one_kernel_and_a_changed_parameter_none(tmp_path: Path) -> None:
+def test_a_changed_rule_compiles_one_kernel_and_a_changed_parameter_none(tmp_path: Path) -> None:
     def text(count: int, low: int = 1, last: str = ">=") -> str:
         rules = "".join(
-            f"  - {{id: r-{n}, version: 1, name: {{en: a, zh: b}}, account: payer, params: {{low: {low + n}}},\n"
+            f"  - {{id: r-{n}, version: 1, name: {{en: a, zh: b}}, account: payer,\n"
+            f"     params: {{low: {low + n}}},\n"
             f"     when: txn.amount {last if n == count - 1 else '>'} low, score: {n}, reason: r}}\n"
             for n in range(count)
         )
