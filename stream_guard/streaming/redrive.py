@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -49,6 +49,11 @@ class Letter:
     def place(self) -> str:
         """Where the refused record is."""
         return f"{self.topic}/{self.partition}@{self.offset}"
+
+    @property
+    def order(self) -> tuple[TopicPartition, int]:
+        """Where the letter itself is."""
+        return self.written, self.written_offset
 
     def as_dict(self) -> dict[str, Any]:
         """For programs; the value as text where it is UTF-8, else in base64."""
@@ -120,14 +125,22 @@ class Outcome:
         }
 
 
-def read_letters(client: KafkaConsumer, topic: str) -> Iterator[Letter]:
-    """Dead letters in a topic, each refused record once: a crash may have repeated its letter."""
-    seen = set()
+def read_letters(client: KafkaConsumer, topic: str) -> list[Letter]:
+    """Dead letters in a topic; of a record that was refused again after a crash, the first.
+
+    Returns
+    -------
+    list of Letter
+        In the order of partitions and offsets.
+    """
+    letters: dict[str, Letter] = {}
     for record in read_to_end(client, topic):
         letter = parse_letter(record)
-        if letter is not None and letter.place not in seen:
-            seen.add(letter.place)
-            yield letter
+        if letter is not None:
+            former = letters.setdefault(letter.place, letter)
+            if letter.order < former.order:
+                letters[letter.place] = letter
+    return sorted(letters.values(), key=lambda letter: letter.order)
 
 
 def parse_letter(record: Any) -> Letter | None:
@@ -208,7 +221,7 @@ class Redrive:
                 if letter.written_offset >= done[letter.reason].get(letter.written, 0)
             ]
         # A position says "all below": the oldest of a partition go first, also where only some may.
-        letters = sorted(letters, key=lambda letter: (letter.written, letter.written_offset))[:limit]
+        letters = letters[:limit]
         fates = tuple((letter, self._fate(letter, dry_run)) for letter in letters)
         if not dry_run:
             self._writer.flush(READ_MS / 1000)

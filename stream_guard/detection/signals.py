@@ -1,0 +1,140 @@
+"""Risk signals in force: what police, bank and our own dispositions say about accounts, devices, addresses."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_guard.detection.batches import Legs
+from stream_guard.detection.features import INDEX, SIGNALS
+from stream_guard.detection.hashing import text_hash_of
+from stream_guard.detection.vocabulary import SignalKind, SignalSource
+
+
+class Signal(NamedTuple):
+    """One risk signal.
+
+    Attributes
+    ----------
+    kind, id
+        What it names.
+    level
+        1-100.
+    source
+        Who put it on the list.
+    valid_from, valid_to
+        Event time in ms, half-open; `valid_to` None: until withdrawn.
+    """
+
+    kind: SignalKind
+    id: str
+    level: int
+    source: SignalSource
+    valid_from: int
+    valid_to: int | None
+
+
+_ACCOUNT_SOURCES = tuple(SignalSource)
+_LISTED = (SignalSource.POLICE, SignalSource.BANK, SignalSource.DISPOSITION)
+_FOREVER = np.iinfo(np.int64).max
+
+
+class _Table(NamedTuple):
+    ids: NDArray[np.uint64]
+    level: NDArray[np.float64]
+    valid_from: NDArray[np.int64]
+    valid_to: NDArray[np.int64]
+
+
+class Signals:
+    """The signals in force, by kind and source, looked up for whole batches.
+
+    Ids are compared by their 64-bit hash, as everywhere on the hot path.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, Signal] = {}
+        self._tables: dict[tuple[SignalKind, SignalSource], _Table] | None = None
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def put(self, key: str, signal: Signal) -> None:
+        """Set the signal of `key` (``kind:id``); it replaces what the key had."""
+        self._by_key[key] = signal
+        self._tables = None
+
+    def withdraw(self, key: str) -> None:
+        """Remove the signal of `key`, if there is one."""
+        if self._by_key.pop(key, None) is not None:
+            self._tables = None
+
+    def source_of(self, key: str) -> SignalSource | None:
+        """Who listed `key`, None where nobody did."""
+        signal = self._by_key.get(key)
+        return None if signal is None else signal.source
+
+    def by_source(self) -> dict[SignalSource, int]:
+        """Number of signals by source."""
+        counts = dict.fromkeys(SignalSource, 0)
+        for signal in self._by_key.values():
+            counts[signal.source] += 1
+        return counts
+
+    def fill(self, legs: Legs, matrix: NDArray[np.float64]) -> None:
+        """Write the signal features of `legs` into `matrix` (shape legs x catalogue); 0: not listed."""
+        matrix[:, SIGNALS] = 0.0
+        if not self._by_key:
+            return
+        for side, ids in (("payer", legs.payer), ("payee", legs.payee)):
+            listed = matrix[:, INDEX[f"{side}.listed"]]
+            for source in _ACCOUNT_SOURCES:
+                level = self._levels(SignalKind.ACCOUNT, source, ids, legs.ts)
+                if level is None:
+                    continue
+                matrix[:, INDEX[f"{side}.listed_{source}"]] = level
+                if source in _LISTED:
+                    np.maximum(listed, level, out=listed)
+        for kind, name, ids in (
+            (SignalKind.DEVICE, "txn.device_listed", legs.device),
+            (SignalKind.IP, "txn.ip_listed", legs.ip),
+        ):
+            column = matrix[:, INDEX[name]]
+            for source in SignalSource:
+                level = self._levels(kind, source, ids, legs.ts)
+                if level is not None:
+                    np.maximum(column, level, out=column)
+
+    def _levels(
+        self, kind: SignalKind, source: SignalSource, ids: NDArray[np.uint64], ts: NDArray[np.int64]
+    ) -> NDArray[np.float64] | None:
+        if self._tables is None:
+            self._tables = self._build()
+        table = self._tables.get((kind, source))
+        if table is None:
+            return None
+        at = np.searchsorted(table.ids, ids)
+        at[at == len(table.ids)] = 0
+        hit = (table.ids[at] == ids) & (table.valid_from[at] <= ts) & (ts < table.valid_to[at])
+        return np.where(hit, table.level[at], 0.0)
+
+    def _build(self) -> dict[tuple[SignalKind, SignalSource], _Table]:
+        groups: dict[tuple[SignalKind, SignalSource], list[tuple[int, Signal]]] = {}
+        for signal in self._by_key.values():
+            entry = (text_hash_of(signal.id.encode()), signal)
+            groups.setdefault((signal.kind, signal.source), []).append(entry)
+        tables = {}
+        for group, entries in groups.items():
+            entries.sort(key=lambda entry: entry[0])
+            tables[group] = _Table(
+                np.array([entry[0] for entry in entries], dtype=np.uint64),
+                np.array([float(signal.level) for _, signal in entries]),
+                np.array([signal.valid_from for _, signal in entries], dtype=np.int64),
+                np.array(
+                    [_FOREVER if signal.valid_to is None else signal.valid_to for _, signal in entries],
+                    dtype=np.int64,
+                ),
+            )
+        return tables

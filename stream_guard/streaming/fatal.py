@@ -1,0 +1,30 @@
+"""The end of a process that must not go on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+logger = logging.getLogger(__name__)
+
+EXIT_FATAL = 70
+"""sysexits' EX_SOFTWARE: restart me; the state decides where I go on."""
+
+EXIT_REFUSED = 4
+"""The state or the topics are not what they must be; restarting alone will not help."""
+
+
+def die(reason: str, code: int = EXIT_FATAL) -> NoReturn:
+    """End this process now, without any shutdown of Faust's.
+
+    A regular shutdown would commit offsets of work that was never sent: seen with back-pressure and
+    SIGTERM together, where it lost 6,452 of 400,000 legs.
+    """
+    logger.critical("fatal: %s", reason)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

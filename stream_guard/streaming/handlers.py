@@ -1,0 +1,320 @@
+"""What is done with the records of each topic: parse, call `detection`, queue what comes out.
+
+Everything here is synchronous and runs under the partition's lock. What cannot be processed goes to the
+dead-letter topic with its reason; an exception means a defect and ends the process (see `processor`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+
+from stream_guard.alerts import ALERT_HEADERS, DECISION_HEADERS, Alert, encode_alert
+from stream_guard.detection import pipeline
+from stream_guard.detection.batches import Legs, size, take
+from stream_guard.detection.columns import payments
+from stream_guard.detection.findings import Finding
+from stream_guard.detection.hashing import murmur2_partition, murmur2_partitions
+from stream_guard.detection.state import Context
+from stream_guard.detection.vocabulary import Action, Reject, Rejection
+from stream_guard.events import parse_account_update, parse_disposition, parse_transactions
+from stream_guard.feedback.dispositions import Verdict, dispose
+from stream_guard.metrics import Metrics
+from stream_guard.streaming import legs as frames
+from stream_guard.streaming.dead_letters import dead_letter
+from stream_guard.streaming.outputs import Outputs
+from stream_guard.streaming.partition import Partition
+from stream_guard.streaming.state import Record
+
+LEGS_AT_ONCE = 2_000
+"""Legs decided in one go: about 10 ms of work, and a matrix of 4 MB."""
+
+_REFUSED_DISPOSITIONS = {
+    Verdict.UNKNOWN_WARNING: (
+        Reject.UNKNOWN_WARNING,
+        "no such warning is kept for this account; closed warnings are kept 90 days",
+    ),
+    Verdict.WRONG_ACCOUNT: (Reject.WRONG_ACCOUNT, "the warning is about another account"),
+}
+
+
+class TopicNames(NamedTuple):
+    """Names of the topics a worker writes to, and of the one its dead letters point back to."""
+
+    transactions: str
+    legs: str
+    cases: str
+    decisions: str
+    alerts: str
+    dead_letters: str
+    risk_signals: str
+
+
+class Handlers:
+    """The five handlers of a worker.
+
+    Parameters
+    ----------
+    context
+        What decides.
+    topics
+        Where outputs go.
+    outputs
+        Sends decisions, legs and dead letters without waiting.
+    partitions_of
+        Partition count by topic name.
+    metrics
+        Counted here.
+    wall_ms
+        Wall clock in milliseconds.
+    fallback
+        Decision on a payment that our own defect met.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        topics: TopicNames,
+        outputs: Outputs,
+        partitions_of: Mapping[str, int],
+        metrics: Metrics,
+        wall_ms: Callable[[], int],
+        fallback: Action,
+    ) -> None:
+        self._context = context
+        self._topics = topics
+        self._outputs = outputs
+        self._partitions_of = partitions_of
+        self._metrics = metrics
+        self._wall_ms = wall_ms
+        self._fallback = fallback
+        self._rule_counters = [
+            (metrics.rules.labels(key, "fired"), metrics.rules.labels(key, "not_evaluable"))
+            for key in context.rule_keys
+        ]
+
+    # -- first hop ----------------------------------------------------------------------------------------
+
+    def transactions(self, partition: Partition, records: Sequence[Any]) -> None:
+        """Validate payments, count them in their payers' rows, send their legs on."""
+        bank = self._context.bank
+        events, kept, refused = parse_transactions([r.value for r in records], bank.base_currency)
+        self._refuse(partition, records, refused)
+        chosen = records if len(kept) == len(records) else [records[i] for i in kept]
+        columns, refused = payments(
+            events,
+            [r.offset for r in chosen],
+            [r.timestamp for r in chosen],
+            [r.key for r in chosen],
+            partition.number,
+            bank,
+            self._wall_ms(),
+        )
+        self._refuse(partition, chosen, refused)
+        if refused:
+            dropped = {rejection.index for rejection in refused}
+            chosen = [record for i, record in enumerate(chosen) if i not in dropped]
+        legs, refused = pipeline.payer_leg(columns, partition.number, partition.state)
+        self._refuse(partition, chosen, refused)
+        self._metrics.events_in.inc(len(records))
+        self._metrics.payer_batch.observe(np.array([len(records)], dtype=np.float64))
+        if refused:
+            keep = np.ones(size(columns), dtype=np.bool_)
+            keep[[rejection.index for rejection in refused]] = False
+            self._send_legs(partition, legs, columns.partition[keep])
+        else:
+            self._send_legs(partition, legs, columns.partition)
+
+    def _send_legs(self, partition: Partition, legs: Legs, targets: Any) -> None:
+        if not size(legs):
+            return
+        legs = partition.chain(legs, targets)
+        columns = self._context.first_hop_columns
+        for target, part in frames.frames_by_target(legs, targets):
+            value = frames.encode(part, columns)
+            partition.keep(self._outputs.put(self._topics.legs, target, None, value))
+
+    # -- second hop ---------------------------------------------------------------------------------------
+
+    def legs(self, partition: Partition, records: Sequence[Any]) -> None:
+        """Decide the payments whose legs arrived."""
+        legs = frames.decode([record.value for record in records])
+        if legs is None:
+            return
+        fresh = partition.fresh_legs(legs)
+        repeats = size(legs) - len(fresh)
+        if repeats:
+            self._metrics.leg_repeats.inc(repeats)
+            legs = take(legs, fresh)
+        for start in range(0, size(legs), LEGS_AT_ONCE):
+            part = (
+                legs
+                if size(legs) <= LEGS_AT_ONCE
+                else take(legs, np.arange(start, min(start + LEGS_AT_ONCE, size(legs))))
+            )
+            self._decide(partition, part)
+
+    def _decide(self, partition: Partition, legs: Legs) -> None:
+        decided = pipeline.payee_leg(legs, partition.state, self._wall_ms(), self._fallback)
+        if decided.decisions:
+            keys = [key for key, _ in decided.decisions]
+            targets = murmur2_partitions(keys, self._partitions_of[self._topics.decisions]).tolist()
+            for target, (key, value) in zip(targets, decided.decisions, strict=True):
+                delivery = self._outputs.put(self._topics.decisions, target, key, value, DECISION_HEADERS)
+                partition.keep(delivery)
+        self._queue_alerts(partition, decided.alerts)
+        for case in decided.cases:
+            partition.records.append(Record(self._topics.cases, case.account, case.finding.to_bytes()))
+        for rejection in decided.refused:
+            self._refuse_leg(partition, legs, rejection)
+        self._count(decided)
+
+    def _count(self, decided: pipeline.Decided) -> None:
+        metrics, legs = self._metrics, decided.legs
+        metrics.payee_batch.observe(np.array([size(legs)], dtype=np.float64))
+        metrics.latency.observe((self._wall_ms() - legs.produced) / 1000.0)
+        counted = ~decided.repeat
+        metrics.events_decided.inc(int(counted.sum()))
+        metrics.events_duplicate.inc(int(decided.repeat.sum()))
+        metrics.late.inc(int((decided.late & counted).sum()))
+        actions = np.bincount(decided.action[counted], minlength=len(Action)).tolist()
+        for action, count in zip(Action, actions, strict=True):
+            if count:
+                metrics.decisions.labels(action.label).inc(count)
+        held = counted & (decided.action >= Action.DELAY)
+        if held.any():
+            metrics.intercepted.inc(float(legs.amount[held].sum()))
+        sums = zip(self._rule_counters, decided.fired.tolist(), decided.not_evaluable.tolist(), strict=True)
+        for (fired, unknown), fired_count, unknown_count in sums:
+            if fired_count:
+                fired.inc(fired_count)
+            if unknown_count:
+                unknown.inc(unknown_count)
+
+    def _queue_alerts(self, partition: Partition, alerts: Sequence[Alert]) -> None:
+        for alert in alerts:
+            partition.records.append(
+                Record(self._topics.alerts, alert.account.encode(), encode_alert(alert), ALERT_HEADERS)
+            )
+
+    def _refuse_leg(self, partition: Partition, legs: Legs, rejection: Rejection) -> None:
+        """Dead letter of a payment refused in the second hop: it names the transaction's own record."""
+        position = rejection.index
+        event_id, payer, payee, currency = legs.texts[position].decode().split("\0")
+        value = orjson.dumps(
+            {
+                "event_id": event_id,
+                "ts": int(legs.ts[position]),
+                "account": payer,
+                "counterparty": payee,
+                "amount": float(legs.amount_original[position]),
+                "currency": currency,
+            }
+        )
+        self._dead_letter(
+            partition,
+            self._topics.transactions,
+            int(legs.source_partition[position]),
+            int(legs.offset[position]),
+            value,
+            rejection.reason,
+            rejection.message,
+        )
+
+    # -- the payer's warnings, feedback, facts ------------------------------------------------------------
+
+    def cases(self, partition: Partition, records: Sequence[Any]) -> None:
+        """Group what was found about payers in their own rows."""
+        for record in records:
+            finding = Finding.from_bytes(record.value)
+            self._queue_alerts(partition, pipeline.apply_case(finding, partition.state))
+
+    def dispositions(self, partition: Partition, records: Sequence[Any]) -> None:
+        """Close or correct warnings, list or delist mules."""
+        state = partition.state
+        for index, record in enumerate(records):
+            parsed = parse_disposition(record.value, record.key)
+            if isinstance(parsed, Rejection):
+                self._refuse(partition, records, [parsed._replace(index=index)])
+                continue
+            if self._misplaced(partition, records, index):
+                continue
+            done = dispose(
+                state.book,
+                state.tallies,
+                parsed,
+                state.stream_ts,
+                listed_by=self._context.signals.source_of(f"account:{parsed.account}"),
+            )
+            self._queue_alerts(partition, done.alerts)
+            refusal = _REFUSED_DISPOSITIONS.get(done.verdict)
+            if refusal is not None:
+                self._refuse(partition, records, [Rejection(index, *refusal)])
+            if done.signal is not None:
+                partition.records.append(
+                    Record(self._topics.risk_signals, done.signal.key, done.signal.value)
+                )
+
+    def account_updates(self, partition: Partition, records: Sequence[Any]) -> None:
+        """Take in facts about accounts."""
+        for index, record in enumerate(records):
+            parsed = parse_account_update(record.value, record.key)
+            if isinstance(parsed, Rejection):
+                self._refuse(partition, records, [parsed._replace(index=index)])
+                continue
+            if self._misplaced(partition, records, index):
+                continue
+            partition.state.profiles.update_facts(
+                parsed.account.encode(),
+                parsed.ts,
+                parsed.opened,
+                parsed.holder_birth_year,
+                parsed.kind,
+                parsed.changed,
+            )
+
+    def _misplaced(self, partition: Partition, records: Sequence[Any], index: int) -> bool:
+        key = records[index].key
+        expected = murmur2_partition(key, self._context.bank.partitions)
+        if expected == partition.number:
+            return False
+        message = (
+            f"the key belongs on partition {expected}: produce with Kafka's own partitioner (murmur2; for "
+            "librdkafka clients partitioner=murmur2_random)"
+        )
+        self._refuse(partition, records, [Rejection(index, Reject.WRONG_PARTITION, message)])
+        return True
+
+    # -- dead letters -------------------------------------------------------------------------------------
+
+    def _refuse(self, partition: Partition, records: Sequence[Any], refused: Sequence[Rejection]) -> None:
+        for rejection in refused:
+            record = records[rejection.index]
+            self._dead_letter(
+                partition,
+                record.topic,
+                record.partition,
+                record.offset,
+                record.value,
+                rejection.reason,
+                rejection.message,
+            )
+
+    def _dead_letter(
+        self,
+        partition: Partition,
+        topic: str,
+        number: int,
+        offset: int,
+        value: bytes | None,
+        reason: Reject,
+        message: str,
+    ) -> None:
+        body, headers = dead_letter(topic, number, offset, value, reason, message)
+        target = number % self._partitions_of[self._topics.dead_letters]
+        partition.keep(self._outputs.put(self._topics.dead_letters, target, None, body, tuple(headers)))
+        partition.state.tallies.rejected(reason)
+        self._metrics.dead_letters.labels(topic, str(reason)).inc()

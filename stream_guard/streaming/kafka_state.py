@@ -1,0 +1,201 @@
+"""Partition state in a compacted Kafka topic, one transactional producer a partition.
+
+Order of side effects of a flush: begin a transaction; append the changed items to the changelog and the
+exactly-once records to their topics; commit. A commit that fails leaves nothing behind. Opening a
+partition starts its producer first: that aborts what a previous owner left open and fences it, so what
+is read afterwards cannot change under us any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import aiokafka
+from aiokafka.errors import (
+    InvalidProducerEpoch,
+    KafkaError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    UnknownProducerId,
+)
+from aiokafka.structs import TopicPartition
+
+from stream_guard.streaming.state import Fenced, Item, Record, StateRefused
+
+MAX_BATCH_BYTES = 900_000
+"""Below the broker's default `message.max.bytes` (1,048,588), with room for the batch header."""
+
+FETCH_BYTES = 4 * 1024 * 1024
+LOAD_POLL_MS = 200
+LOAD_POLL_RECORDS = 20_000
+
+OPEN_TRANSACTION_WAIT_S = 20.0
+"""How long a foreign open transaction may hide our state before we refuse; the broker aborts an
+abandoned one after its own transaction timeout."""
+
+TRANSACTION_TIMEOUT_MS = 60_000
+"""Longer than a broker's restart, so that a flush caught in one survives it. Our own abandoned transactions
+do not wait for it: opening a partition aborts them at once."""
+
+
+class KafkaState:
+    """State backend on a changelog topic.
+
+    Parameters
+    ----------
+    topic
+        The changelog: compacted, as many partitions as the keyed topics.
+    app_id
+        Prefix of the transactional ids (``{app_id}-{partition}``), which fence an older owner.
+    connection
+        Keyword arguments of aiokafka clients: bootstrap servers and security.
+    partition_for
+        Partition of a record by topic and key.
+    clock
+        Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        app_id: str,
+        connection: dict[str, Any],
+        partition_for: Callable[[str, bytes], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._topic = topic
+        self._app_id = app_id
+        self._connection = connection
+        self._partition_for = partition_for
+        self._clock = clock
+        self._producers: dict[int, aiokafka.AIOKafkaProducer] = {}
+
+    async def open(self, partition: int) -> list[Item]:
+        """Fence the previous owner, then read the changelog to its end."""
+        await self.close(partition)
+        producer = aiokafka.AIOKafkaProducer(
+            **self._connection,
+            transactional_id=f"{self._app_id}-{partition}",
+            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=MAX_BATCH_BYTES + 100_000,
+        )
+        await producer.start()
+        self._producers[partition] = producer
+        return await self._load(partition)
+
+    async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> None:
+        """Write items and records in one transaction."""
+        producer = self._producers.get(partition)
+        if producer is None:
+            raise Fenced(f"partition {partition} is not open here")
+        try:
+            await producer.begin_transaction()
+            appender = _Appender(producer)
+            for key, value in items:
+                await appender.add(self._topic, partition, key, value, ())
+            for record in records:
+                target = self._partition_for(record.topic, record.key)
+                await appender.add(record.topic, target, record.key, record.value, record.headers)
+            await appender.finish()
+            await producer.commit_transaction()
+        except (ProducerFenced, InvalidProducerEpoch, OutOfOrderSequenceNumber, UnknownProducerId) as error:
+            raise Fenced(f"another process owns partition {partition} now: {error}") from error
+
+    async def close(self, partition: int) -> None:
+        """Stop the producer of `partition`."""
+        producer = self._producers.pop(partition, None)
+        if producer is not None:
+            try:
+                await producer.stop()
+            except KafkaError:
+                # A fenced producer cannot end its last transaction; the new owner aborted it already.
+                return
+
+    async def stop(self) -> None:
+        """Stop all producers."""
+        await asyncio.gather(*(self.close(partition) for partition in list(self._producers)))
+
+    async def _load(self, partition: int) -> list[Item]:
+        tp = TopicPartition(self._topic, partition)
+        consumer = aiokafka.AIOKafkaConsumer(
+            **self._connection,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=FETCH_BYTES,
+            fetch_max_wait_ms=LOAD_POLL_MS // 2,
+            check_crcs=False,
+        )
+        await consumer.start()
+        try:
+            return await self._read(consumer, tp)
+        finally:
+            await consumer.stop()
+
+    async def _read(self, consumer: aiokafka.AIOKafkaConsumer, tp: TopicPartition) -> list[Item]:
+        consumer.assign([tp])
+        await consumer.seek_to_beginning(tp)
+        kept: dict[bytes, bytes] = {}
+        stable = (await consumer.end_offsets([tp]))[tp]
+        give_up = self._clock() + OPEN_TRANSACTION_WAIT_S
+        while True:
+            fetched = await consumer.getmany(tp, timeout_ms=LOAD_POLL_MS, max_records=LOAD_POLL_RECORDS)
+            for record in fetched.get(tp, ()):
+                if record.value is None:
+                    kept.pop(record.key, None)
+                else:
+                    kept[record.key] = record.value
+            position = await consumer.position(tp)
+            # The high watermark is above the last stable offset as long as anyone's transaction is open.
+            # Ours was aborted when our producer started.
+            if position >= max(stable, consumer.highwater(tp) or 0):
+                return list(kept.items())
+            if not fetched and self._clock() > give_up:
+                raise StateRefused(
+                    f"partition {tp.partition} of {self._topic!r} has an open transaction at offset "
+                    f"{position} that is not ours and hides our own state; end the producer that left it "
+                    "(kafka-transactions.sh find-hanging) and start again"
+                )
+
+
+class _Appender:
+    """Fills batches by target and sends each when it is full."""
+
+    def __init__(self, producer: aiokafka.AIOKafkaProducer) -> None:
+        self._producer = producer
+        self._builders: dict[tuple[str, int], Any] = {}
+        self._futures: list[asyncio.Future[Any]] = []
+
+    async def add(
+        self,
+        topic: str,
+        partition: int,
+        key: bytes,
+        value: bytes | None,
+        headers: tuple[tuple[str, bytes], ...],
+    ) -> None:
+        target = (topic, partition)
+        builder = self._builders.get(target)
+        if builder is None:
+            builder = self._builders[target] = self._producer.create_batch()
+        if builder.append(timestamp=None, key=key, value=value, headers=list(headers)) is not None:
+            return
+        await self._send(target, builder)
+        builder = self._builders[target] = self._producer.create_batch()
+        if builder.append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
+            raise StateRefused(f"a record for {topic!r} is larger than {MAX_BATCH_BYTES} bytes")
+
+    async def finish(self) -> None:
+        for target, builder in self._builders.items():
+            await self._send(target, builder)
+        self._builders = {}
+        await asyncio.gather(*self._futures)
+
+    async def _send(self, target: tuple[str, int], builder: Any) -> None:
+        topic, partition = target
+        builder.close()
+        self._futures.append(await self._producer.send_batch(builder, topic, partition=partition))

@@ -1,0 +1,254 @@
+"""One partition in a worker: its state, what it has applied, and what waits to become durable."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from stream_guard.detection.batches import Legs
+from stream_guard.detection.profiles import SCHEMA_HASH
+from stream_guard.detection.state import PartitionState
+from stream_guard.feedback.tallies import Tallies
+from stream_guard.streaming.state import Item, Record, StateRefused
+
+META_VERSION = 1
+
+# Keys of the changelog. An account id never starts with NUL (ids with control characters are refused),
+# so rows are kept under the bare account and everything else under a NUL prefix.
+META_KEY = b"\0meta"
+DETECTORS_KEY = b"\0detectors"
+WARNING_PREFIX = b"\0warning\0"
+TALLY_PREFIX = b"\0tally\0"
+
+
+class LegGap(Exception):
+    """A leg is missing between two that arrived; nothing after it may be applied."""
+
+
+class Flush(NamedTuple):
+    """What one flush makes durable together."""
+
+    items: list[Item]
+    records: list[Record]
+    applied: dict[str, int]
+    deliveries: list[asyncio.Future[None]]
+
+
+class Partition:
+    """State of partition `number` of all keyed topics.
+
+    Parameters
+    ----------
+    number
+        Which partition.
+    partitions
+        Partition count of the keyed topics.
+    state
+        The detection state; empty until `load`.
+    routing
+        Hash of what is routed where; part of the meta record, a mismatch refuses to open.
+
+    Notes
+    -----
+    Batches are applied one at a time under `lock`; applying is synchronous, so nothing can interrupt it
+    between its first mutation and the moment `applied` moves.
+    """
+
+    def __init__(self, number: int, partitions: int, state: PartitionState, routing: str) -> None:
+        self.number = number
+        self.state = state
+        self.lock = asyncio.Lock()
+        self.flush_lock = asyncio.Lock()
+        self.closed = False
+        self.applied: dict[str, int] = {}
+        self.durable: dict[str, int] = {}
+        self.records: list[Record] = []
+        self.deliveries: set[asyncio.Future[None]] = set()
+        self.ends: dict[str, int] = {}
+        self._watermarks = np.full(partitions, -1, dtype=np.int64)
+        self._sent = np.full(partitions, -1, dtype=np.int64)
+        self._routing = routing
+        self._changed = False
+
+    # -- what metrics read --------------------------------------------------------------------------------
+
+    @property
+    def tallies(self) -> Tallies:
+        """The partition's tallies."""
+        return self.state.tallies
+
+    @property
+    def rows(self) -> int:
+        """Accounts in memory."""
+        return len(self.state.profiles)
+
+    def lag(self) -> dict[str, int]:
+        """Records in the log that are not applied yet, by topic."""
+        return {topic: max(0, self.ends.get(topic, 0) - offset) for topic, offset in self.applied.items()}
+
+    def anomaly(self) -> Iterable[tuple[str, int, bool, float]]:
+        """Side, events learned, warming up, running quantile of each detector."""
+        return self.state.detectors.status()
+
+    # -- applying -----------------------------------------------------------------------------------------
+
+    def admit(self, topic: str, records: Sequence[Any]) -> Sequence[Any]:
+        """Records at or above the applied offset."""
+        applied = self.applied[topic]
+        if records[0].offset >= applied:
+            return records
+        return [record for record in records if record.offset >= applied]
+
+    def advance(self, topic: str, offset: int) -> None:
+        """Everything of `topic` below `offset` is in the state now."""
+        self.applied[topic] = offset
+        self._changed = True
+
+    def keep(self, delivery: asyncio.Future[None]) -> None:
+        """Hold the next flush until `delivery` is done."""
+        if not delivery.done():
+            self.deliveries.add(delivery)
+            delivery.add_done_callback(self.deliveries.discard)
+
+    def chain(self, legs: Legs, targets: NDArray[np.int32]) -> Legs:
+        """Give each leg the source offset of the one sent to the same partition before it."""
+        previous = np.empty(len(targets), dtype=np.int64)
+        for target in np.unique(targets).tolist():
+            at = np.flatnonzero(targets == target)
+            offsets = legs.offset[at]
+            previous[at[0]] = self._sent[target]
+            previous[at[1:]] = offsets[:-1]
+            self._sent[target] = offsets[-1]
+        return legs._replace(previous=previous)
+
+    def fresh_legs(self, legs: Legs) -> NDArray[np.intp]:
+        """Positions of the legs that have not been applied, moving the watermarks past them.
+
+        Raises
+        ------
+        LegGap
+            A leg names a predecessor that never arrived.
+        """
+        fresh = []
+        marks = self._watermarks
+        sources, offsets, befores = (
+            column.tolist() for column in (legs.source_partition, legs.offset, legs.previous)
+        )
+        for position, (source, offset, before) in enumerate(zip(sources, offsets, befores, strict=True)):
+            mark = marks[source]
+            if offset <= mark:
+                continue
+            if before > mark:
+                raise LegGap(
+                    f"a leg of transactions-{source} offset {before} never reached partition {self.number} "
+                    f"(the next one is of offset {offset}, the last applied of {mark}). Records of the legs "
+                    "topic were lost or deleted; do not go on from here: restore the topic, or rebuild the "
+                    "state under a new application id"
+                )
+            marks[source] = offset
+            fresh.append(position)
+        return np.array(fresh, dtype=np.intp)
+
+    # -- durability ---------------------------------------------------------------------------------------
+
+    @property
+    def dirty(self) -> bool:
+        """Whether a flush has something to write."""
+        return self._changed or bool(self.records)
+
+    def take(self) -> Flush:
+        """Everything since the last call, copied; call under `lock`."""
+        items: list[Item] = list(self.state.profiles.take_dirty())
+        items += [(WARNING_PREFIX + account, value) for account, value in self.state.book.take_dirty()]
+        items += [(TALLY_PREFIX + key, value) for key, value in self.state.tallies.take_dirty()]
+        # None for a detector that cannot be stored: that removes what another detector stored before.
+        items.append((DETECTORS_KEY, self.state.detectors.dump()))
+        items.append((META_KEY, self._meta()))
+        flush = Flush(items, self.records, dict(self.applied), list(self.deliveries))
+        self.records = []
+        self._changed = False
+        return flush
+
+    def _meta(self) -> bytes:
+        return orjson.dumps(
+            {
+                "version": META_VERSION,
+                "routing": self._routing,
+                "rows": SCHEMA_HASH,
+                "applied": self.applied,
+                "watermarks": self._watermarks.tolist(),
+                "sent": self._sent.tolist(),
+                "stream_ts": self.state.stream_ts,
+                "written_at": int(time.time() * 1000),
+            }
+        )
+
+    def load(self, items: Sequence[Item]) -> str | None:
+        """Take in the items of a changelog.
+
+        Returns
+        -------
+        str or None
+            Why the anomaly model had to start anew, where it had to.
+
+        Raises
+        ------
+        StateRefused
+            The state was written by another version or for another routing.
+        """
+        rows: list[tuple[bytes, bytes]] = []
+        warnings: list[Item] = []
+        tallies: list[Item] = []
+        meta = detectors = None
+        for key, value in items:
+            if value is None:
+                continue
+            if not key.startswith(b"\0"):
+                rows.append((key, value))
+            elif key.startswith(WARNING_PREFIX):
+                warnings.append((key[len(WARNING_PREFIX) :], value))
+            elif key.startswith(TALLY_PREFIX):
+                tallies.append((key[len(TALLY_PREFIX) :], value))
+            elif key == META_KEY:
+                meta = value
+            elif key == DETECTORS_KEY:
+                detectors = value
+        if meta is None:
+            if rows or warnings:
+                raise StateRefused(
+                    f"the changelog of partition {self.number} has rows but no meta record: it was not written "
+                    "by stream_guard, or it was cut; start under a new application id"
+                )
+            return None
+        self._restore(orjson.loads(meta))
+        self.state.profiles.load(rows)
+        self.state.book.load(warnings)
+        self.state.tallies.load(tallies)
+        resumed = self.state.detectors.load(detectors)
+        return None if resumed.resumed else resumed.reason
+
+    def _restore(self, meta: dict[str, Any]) -> None:
+        where = f"the state of partition {self.number}"
+        if meta["version"] != META_VERSION:
+            raise StateRefused(f"{where} is of version {meta['version']}, this program reads {META_VERSION}")
+        if meta["routing"] != self._routing:
+            raise StateRefused(
+                f"{where} was built with another routing (partition count, partitioner, or which parties are "
+                "accounts). Changing it splits accounts' histories: put the old setting back, or drain and "
+                "start under a new application id"
+            )
+        if meta["rows"] != SCHEMA_HASH:
+            raise StateRefused(
+                f"{where} holds account rows of another layout; rebuild it under a new application id"
+            )
+        self.applied = dict(meta["applied"])
+        self.durable = dict(self.applied)
+        self._watermarks[:] = meta["watermarks"]
+        self._sent[:] = meta["sent"]
+        self.state.stream_ts = meta["stream_ts"]

@@ -1,0 +1,361 @@
+"""The production process: checks, start, run until told to stop, end within ten seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import aiokafka
+import faust
+import uvloop
+from faust.types import TP
+
+from stream_guard import __version__
+from stream_guard.context import load_context
+from stream_guard.detection.hashing import murmur2_partition
+from stream_guard.detection.signals import Signal
+from stream_guard.detection.state import Context, PartitionState
+from stream_guard.detection.vocabulary import Rejection
+from stream_guard.events import Withdrawal, parse_risk_signal
+from stream_guard.metrics import Metrics
+from stream_guard.settings import Settings
+from stream_guard.streaming.app import build_app
+from stream_guard.streaming.dead_letters import dead_letter
+from stream_guard.streaming.fatal import die
+from stream_guard.streaming.handlers import Handlers, TopicNames
+from stream_guard.streaming.health import HealthServer, Verdict
+from stream_guard.streaming.kafka_state import KafkaState
+from stream_guard.streaming.lease import Lease
+from stream_guard.streaming.outputs import MAX_BATCH_BYTES, Outputs
+from stream_guard.streaming.partition import Partition
+from stream_guard.streaming.processor import Processor
+from stream_guard.streaming.signals import SignalReader
+from stream_guard.streaming.state import MemoryState, Record, StateBackend
+from stream_guard.streaming.topics import partition_counts
+from stream_guard.warm_up import warm_up
+
+logger = logging.getLogger(__name__)
+
+KEYED = ("transactions", "legs", "cases", "dispositions", "account_updates")
+"""Roles of the topics that the agents read, in the order of Faust's registration."""
+
+STOP_WITHIN_S = 9.0
+"""SIGTERM ends the process within 10 s; what is not durable by then is read again."""
+
+SIGNALS_WITHIN_S = 60.0
+"""How long the risk signals may take to be read at the start."""
+
+STALLED_AFTER_S = 30.0
+"""/healthz fails when there is lag and nothing has become durable for that long: three leases."""
+
+COMMIT_AGE_EVERY_S = 1.0
+
+
+class Worker:
+    """One running worker.
+
+    Parameters
+    ----------
+    settings
+        Checked settings.
+    context
+        What decides.
+    partitions_of
+        Partition count of every topic by name.
+    """
+
+    def __init__(self, settings: Settings, context: Context, partitions_of: Mapping[str, int]) -> None:
+        self.settings = settings
+        self.context = context
+        self.partitions_of = partitions_of
+        self.keyed = {role: getattr(settings.topics, role) for role in KEYED}
+        pack = context.pack.pack
+        self.metrics = Metrics(__version__, f"{pack.name}@{pack.version}", pack.hash[:12], self._partitions)
+        self.lease = Lease(settings.state.lease_s, time.monotonic)
+        self.stop = asyncio.Event()
+        self.processor: Processor
+        self.app: faust.App
+        self.reader: SignalReader
+        self._connection = settings.python_client()
+
+    def _partitions(self) -> Sequence[Partition]:
+        return list(self.processor.partitions())
+
+    def partition_for(self, topic: str, key: bytes) -> int:
+        """Where Kafka's own partitioner puts `key`."""
+        return murmur2_partition(key, self.partitions_of[topic])
+
+    async def run(self) -> int:
+        """Run until SIGTERM or SIGINT; return the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop.set)
+        producer = aiokafka.AIOKafkaProducer(
+            **self._connection,
+            enable_idempotence=True,
+            max_batch_size=MAX_BATCH_BYTES,
+            max_request_size=MAX_BATCH_BYTES + 100_000,
+        )
+        await producer.start()
+        outputs = Outputs(producer, self.lease.wait, _failed_delivery)
+        backend = self._backend(outputs)
+        self.processor = self._processor(outputs, backend)
+        self.app = self._app()
+        health = HealthServer(
+            self.settings.http.host, self.settings.http.port, self.metrics.registry, self.healthy, self.ready
+        )
+        await health.start()
+        logger.info("health and metrics on http://%s:%d", health.host, health.port)
+        self.reader = SignalReader(
+            self.settings.topics.risk_signals,
+            self._connection,
+            lambda record: self._apply_signal(outputs, record),
+        )
+        tasks = [asyncio.create_task(self.reader.run()), asyncio.create_task(self._watch())]
+        try:
+            return await self._serve(tasks)
+        finally:
+            await self._end(outputs, backend, producer, health, tasks)
+
+    # -- parts --------------------------------------------------------------------------------------------
+
+    def _backend(self, outputs: Outputs) -> StateBackend:
+        if self.settings.state.backend == "memory":
+
+            async def send(records: Sequence[Record]) -> None:
+                await asyncio.gather(
+                    *(
+                        outputs.put(
+                            record.topic,
+                            self.partition_for(record.topic, record.key),
+                            record.key,
+                            record.value,
+                            record.headers,
+                        )
+                        for record in records
+                    )
+                )
+
+            return MemoryState(send)
+        return KafkaState(
+            self.settings.topics.state, self.settings.app_id, self._connection, self.partition_for
+        )
+
+    def _processor(self, outputs: Outputs, backend: StateBackend) -> Processor:
+        topics = self.settings.topics
+        handlers = Handlers(
+            self.context,
+            TopicNames(
+                topics.transactions,
+                topics.legs,
+                topics.cases,
+                topics.decisions,
+                topics.alerts,
+                topics.dead_letters,
+                topics.risk_signals,
+            ),
+            outputs,
+            self.partitions_of,
+            self.metrics,
+            wall_ms,
+            self.settings.policy.fallback_action,
+        )
+        return Processor(
+            self.keyed, self._new_partition, backend, outputs, self.lease, self.metrics, handlers
+        )
+
+    def _new_partition(self, number: int) -> Partition:
+        bank = self.context.bank
+        return Partition(number, bank.partitions, PartitionState(self.context), bank.routing_hash())
+
+    def _app(self) -> faust.App:
+        settings = self.settings
+        security = {key: value for key, value in self._connection.items() if key != "bootstrap_servers"}
+        app = build_app(
+            app_id=settings.app_id,
+            brokers=list(settings.broker),
+            instance_id=settings.instance_id,
+            data_dir=str(settings.data_dir),
+            topics=self.keyed,
+            processor=self.processor,
+            connection=security,
+            flush_interval_s=settings.state.flush_interval_s,
+            session_timeout_s=settings.consumer.session_timeout_s,
+            heartbeat_s=settings.consumer.heartbeat_s,
+            max_poll_records=settings.consumer.max_poll_records,
+            fetch_wait_ms=settings.consumer.fetch_wait_ms,
+            gather_s=lambda: settings.consumer.gather_ms / 1000,
+        )
+
+        async def bounds(tps: set[TP]) -> Mapping[TP, tuple[int, int]]:
+            consumer = app.consumer._thread._ensure_consumer()
+            first, end = await asyncio.gather(
+                consumer.beginning_offsets(list(tps)), consumer.end_offsets(list(tps))
+            )
+            return {tp: (first[tp], end[tp]) for tp in tps}
+
+        async def on_assigned(sender: faust.App, assigned: set[TP], **_: Any) -> None:
+            # With partitions, Faust opens them by seeking; without any it does not ask.
+            if not assigned:
+                await self.processor.open(set())
+
+        app.on_partitions_assigned.connect(on_assigned)
+        self.processor.bounds = bounds
+        self.processor.flow_suspended = lambda: not app.consumer.flow_active
+        return app
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    async def _serve(self, tasks: list[asyncio.Task[None]]) -> int:
+        await asyncio.wait_for(self.reader.caught_up.wait(), SIGNALS_WITHIN_S)
+        start = asyncio.create_task(self.app.start())
+        stopped = asyncio.create_task(self.stop.wait())
+        done, _ = await asyncio.wait({stopped, *tasks, start}, return_when=asyncio.FIRST_COMPLETED)
+        if start in done:
+            start.result()
+            done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        for task in done:
+            if task is not stopped and not task.cancelled() and task.exception() is not None:
+                die(f"a task of the worker failed: {task.exception()!r}")
+        return 0
+
+    async def _end(
+        self,
+        outputs: Outputs,
+        backend: StateBackend,
+        producer: aiokafka.AIOKafkaProducer,
+        health: HealthServer,
+        tasks: list[asyncio.Task[None]],
+    ) -> None:
+        logger.info("stopping: flush, commit, leave the group")
+        try:
+            async with asyncio.timeout(STOP_WITHIN_S):
+                await self.app.stop()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await outputs.flush()
+                await backend.stop()
+                await producer.stop()
+                await health.stop()
+        except TimeoutError:
+            die(f"the shutdown took longer than {STOP_WITHIN_S:g} s; what was not committed is read again")
+
+    async def _watch(self) -> None:
+        """Keep figures current that nobody else touches; notice when Faust has crashed."""
+        while True:
+            await asyncio.sleep(COMMIT_AGE_EVERY_S)
+            if self.app.should_stop and not self.stop.is_set():
+                die(f"Faust stopped by itself: {self.app.crash_reason!r}")
+            self.metrics.commit_age.set(self.lease.now() - self.processor.last_durable)
+            for source, count in self.context.signals.by_source().items():
+                self.metrics.signals.labels(str(source)).set(count)
+            for partition in self.processor.partitions():
+                self._refresh_ends(partition)
+
+    def _refresh_ends(self, partition: Partition) -> None:
+        consumer = self.app.consumer
+        for topic in self.keyed.values():
+            high = consumer.highwater(TP(topic, partition.number))
+            if high is not None:
+                partition.ends[topic] = high
+
+    def _apply_signal(self, outputs: Outputs, record: Any) -> None:
+        parsed = parse_risk_signal(record.key, record.value)
+        if isinstance(parsed, Rejection):
+            self._refuse_signal(outputs, record, parsed)
+        elif isinstance(parsed, Withdrawal):
+            self.context.signals.withdraw(f"{parsed.kind}:{parsed.id}")
+        else:
+            self.context.signals.put(
+                f"{parsed.kind}:{parsed.id}",
+                Signal(
+                    parsed.kind,
+                    parsed.id,
+                    parsed.level,
+                    parsed.source,
+                    parsed.valid_from or 0,
+                    parsed.valid_to,
+                ),
+            )
+
+    def _refuse_signal(self, outputs: Outputs, record: Any, rejection: Rejection) -> None:
+        """Every process reads the signals, so every start repeats the dead letter under the same position."""
+        body, headers = dead_letter(
+            record.topic, record.partition, record.offset, record.value, rejection.reason, rejection.message
+        )
+        topic = self.settings.topics.dead_letters
+        target = record.partition % self.partitions_of[topic]
+        outputs.put(topic, target, None, body, tuple(headers))
+        self.metrics.dead_letters.labels(record.topic, str(rejection.reason)).inc()
+
+    # -- probes -------------------------------------------------------------------------------------------
+
+    def ready(self) -> Verdict:
+        """All assigned partitions are loaded, and the risk signals are read."""
+        if not self.reader.caught_up.is_set():
+            return Verdict(False, "the risk signals are being read")
+        assigned, open_here = self.processor.assigned, len(self._partitions())
+        if self.app.rebalancing or self.app.consumer_generation_id <= 0:
+            return Verdict(False, "not a member of the group yet")
+        if open_here < len(assigned):
+            return Verdict(False, f"{open_here} of {len(assigned)} assigned partitions are loaded")
+        return Verdict(True, f"ready: {open_here} partitions")
+
+    def healthy(self) -> Verdict:
+        """Applied offsets become durable while there is lag."""
+        age = self.lease.now() - self.processor.last_durable
+        lag = sum(sum(partition.lag().values()) for partition in self._partitions())
+        if lag and age > STALLED_AFTER_S:
+            return Verdict(False, f"{lag} records wait and nothing has become durable for {age:.0f} s")
+        return Verdict(True, f"healthy: {lag} records wait, last commit {age:.1f} s ago")
+
+
+def wall_ms() -> int:
+    """Wall clock in milliseconds since 1970."""
+    return int(time.time() * 1000)
+
+
+def _failed_delivery(error: BaseException) -> None:
+    die(f"a delivery failed, and a later one may have overtaken it: {error!r}")
+
+
+def run_worker(settings: Settings) -> int:
+    """Check, compile, run.
+
+    Returns
+    -------
+    int
+        Exit code: 0 after SIGTERM; 3 the broker cannot be reached; 4 topics or state are refused.
+    """
+    configure_logging(settings)
+    partitions_of = partition_counts(settings)
+    partitions = partitions_of[settings.topics.transactions]
+    context = load_context(settings, partitions)
+    started = time.monotonic()
+    warm_up(context)
+    for sentence in settings.cautions():
+        logger.warning(sentence)
+    logger.info("kernels ready in %.1f s", time.monotonic() - started)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_main(settings, context, partitions_of))
+
+
+async def _main(settings: Settings, context: Context, partitions_of: Mapping[str, int]) -> int:
+    return await Worker(settings, context, partitions_of).run()
+
+
+def configure_logging(settings: Settings) -> None:
+    """Log to standard error; libraries only when something is wrong.
+
+    aiokafka builds debug records that nobody prints: at the default level they were 10 % of the CPU.
+    """
+    logging.basicConfig(level=settings.log.level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("aiokafka", "kafka", "faust", "mode"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
