@@ -19,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from stream_guard.detection.rules.errors import shown
 from stream_guard.detection.rules.lexer import MAX_LENGTH
 from stream_guard.detection.rules.parser import MAX_NUMBER, RESERVED
 
@@ -48,6 +49,8 @@ def _code(value: object) -> object:
 def _version(value: object) -> object:
     if isinstance(value, int | float):
         raise ValueError('a version is a text: put it in quotes ("2026.11")')
+    if isinstance(value, str) and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", value):
+        raise ValueError("a version has letters, digits, points and hyphens only, at most 32")
     return value
 
 
@@ -63,10 +66,10 @@ def _param_names(value: object) -> object:
     for name in value if isinstance(value, dict) else ():
         if not isinstance(name, str) or not _PARAM.fullmatch(name):
             raise ValueError(
-                f"{name!r} cannot name a parameter: small letters, digits and _ only, at most 40"
+                f"{shown(name)} cannot name a parameter: small letters, digits and _ only, at most 40"
             )
         if name in RESERVED or keyword.iskeyword(name):
-            raise ValueError(f"{name!r} is a word of the language and cannot name a parameter")
+            raise ValueError(f"{shown(name)} is a word of the language and cannot name a parameter")
     return value
 
 
@@ -137,9 +140,3 @@ class PackText(_Strict):
     pack: Id
     version: Annotated[Line, BeforeValidator(_version)]
     rules: Annotated[list[Any], Field(min_length=1, max_length=MAX_RULES)]
-
-    @model_validator(mode="after")
-    def _plain(self) -> PackText:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", self.version):
-            raise ValueError("the pack's version has letters, digits, points and hyphens only")
-        return self

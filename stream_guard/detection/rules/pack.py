@@ -7,6 +7,7 @@ matter.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -103,7 +104,8 @@ class _Checker:
     def _rule(self, index: int, data: Any) -> Rule | None:
         path: Path = ("rules", index)
         name = data.get("id") if isinstance(data, dict) else None
-        label = name if isinstance(name, str) and len(name) <= 64 else f"#{index + 1}"
+        usable = isinstance(name, str) and re.fullmatch(r"[\w.-]{1,64}", name)
+        label = str(name) if usable else f"#{index + 1}"
         try:
             written = RuleText.model_validate(data)
         except ValidationError as error:
@@ -171,7 +173,7 @@ class _Checker:
     def _refused(self, path: Path, rule: str | None, error: ValidationError, model: type[BaseModel]) -> None:
         for one in error.errors(include_url=False):
             where = (*path, *one["loc"])
-            if where[-1] == "value" and where not in self._read.places:
+            if where and where[-1] == "value" and where not in self._read.places:
                 where = where[:-1]  # of a parameter that is a bare number
             self._add(where, rule, _cause(one, model))
 

@@ -267,6 +267,7 @@ def replaced(old: str, new: str) -> str:
             "version",
             'put it in quotes ("2026.11")',
         ),
+        (replaced('"1"', '"1 beta"'), (2, 1), None, "version", "letters, digits, points and hyphens only"),
         (replaced("pack: small\n", ""), (1, 1), None, "pack", "the field is missing"),
         ("pack: small\nversion: '1'\nrules: []", (3, 1), None, "rules", "at least 1 item"),
         ("pack: small\nversion: '1'\nrules: [7]", (3, 9), "#1", "", "should be a valid dictionary"),
@@ -429,7 +430,7 @@ def test_more_rules_than_can_be_compiled_in_reasonable_time_are_refused() -> Non
     assert "at most 256 items" in only(text).cause
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     at=st.integers(0, len(EXAMPLE)),
     cut=st.integers(0, 12),
