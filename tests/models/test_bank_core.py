@@ -76,6 +76,7 @@ FIRES: dict[str, tuple[Row, Row, float, str]] = {
     "divergence": (
         {
             "payer.out_count_8h": 14,
+            "payer.out_count_30d": 40,
             "payer.out_distinct_8h": 9,
             "payer.out_sum_8h": 100_000,
             "pair.out_sum_30d": 7_000,
