@@ -153,11 +153,10 @@ FIRES: dict[str, tuple[Row, Row, float, str]] = {
             "payer.out_std": 500,
             "payer.out_max": 4_000,
             "payer.out_count": 65,
-            "pair.seen_before": 0,
         },
         {"payer.out_max": 50_000},
         35.0,
-        "60,000 to a new payee; the largest of 65 earlier payments was 4,000",
+        "60,000 at once; the largest of 65 earlier payments was 4,000",
     ),
     "elder-stranger-large": (
         {
