@@ -86,7 +86,9 @@ class History:
         try:
             self._file = pq.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:
-            raise HistoryError(f"{path} cannot be read as a Parquet file: {error}.") from error
+            raise HistoryError(
+                f"{path} cannot be read as a Parquet file: {str(error).rstrip('.')}."
+            ) from error
         have = self._file.schema_arrow.names
         for name, column in renamed.items():
             if column not in have:

@@ -109,14 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
     except CommandError as error:
         say(str(error))
-        return error.code
+        return int(error.code)
     except Exception as error:
         code = EXPECTED.get(f"{type(error).__module__}.{type(error).__qualname__}")
         if code is None:
             raise
         say(str(error))
-        return code
-    return Exit.OK
+        return int(code)
+    return int(Exit.OK)
 
 
 if __name__ == "__main__":

@@ -105,8 +105,8 @@ def dispose(
         alert = _newest(client, settings.topics.alerts, warning_id)
     if alert is None:
         raise CommandError(
-            f"No alert on topic '{settings.topics.alerts}' names the warning '{visible(warning_id)}': copy its id from"
-            " 'stream-guard alerts tail --from-beginning'."
+            f"No alert on topic '{settings.topics.alerts}' names the warning '{visible(warning_id)}':"
+            " copy its id from 'stream-guard alerts tail --from-beginning'."
         )
     message = _disposition(alert, outcome, role, by, note)
     with producer(settings) as client:
@@ -170,9 +170,9 @@ def _show(alert: Mapping[str, Any], zone: ZoneInfo) -> None:
     outcome = f" as {alert['outcome']}" if alert.get("outcome") else ""
     severity = str(alert["severity"])
     typer.secho(
-        f"{updated:%Y-%m-%d %H:%M:%S} {alert['status']}{outcome}  {severity}  score {alert.get('score', 0):.0f}"
-        f"  account {visible(str(alert['account']))}  warning {visible(str(alert['warning_id']))}"
-        f" revision {alert.get('revision', '?')}",
+        f"{updated:%Y-%m-%d %H:%M:%S} {alert['status']}{outcome}  {severity}"
+        f"  score {alert.get('score', 0):.0f}  account {visible(str(alert['account']))}"
+        f"  warning {visible(str(alert['warning_id']))} revision {alert.get('revision', '?')}",
         fg=COLOURS.get(severity),
     )
     if alert["status"] != "closed":

@@ -60,7 +60,8 @@ def list_letters(
         moment = datetime.fromtimestamp(letter.at_ms / 1000, zone)
         value = (letter.value or b"")[:SHOWN_BYTES].decode(errors="backslashreplace")
         typer.echo(
-            f"{moment:%Y-%m-%d %H:%M:%S} {visible(letter.place)}  {visible(letter.reason)}: {visible(letter.message)}"
+            f"{moment:%Y-%m-%d %H:%M:%S} {visible(letter.place)}"
+            f"  {visible(letter.reason)}: {visible(letter.message)}"
             f"\n    {visible(value)}{'...' if letter.length > SHOWN_BYTES else ''}"
         )
     if not json:
@@ -80,8 +81,8 @@ def redrive_letters(
 ) -> None:
     """Read the refused records from where they came, and send them there again, under the same keys.
 
-    Each is sent again once; what is refused then is a new dead letter. A record that its topic no longer holds
-    cannot be sent, and is reported.
+    Each is sent again once; what is refused then is a new dead letter. A record that its topic no longer
+    holds cannot be sent, and is reported.
     """
     from stream_guard.streaming.records import consumer, producer
     from stream_guard.streaming.redrive import Redrive

@@ -54,9 +54,9 @@ def replay(
 ) -> None:
     """Send a recorded history to the transactions topic, in event order, keyed and partitioned as Java does.
 
-    Read are the columns event_id, ts, account, counterparty and amount, and, where there are any, currency, type,
-    channel, payer_kind, payee_kind, payer_balance_before, payee_balance_before, device_id, ip, latitude and
-    longitude. All others, labels above all, are never sent.
+    Read are the columns event_id, ts, account, counterparty and amount, and, where there are any, currency,
+    type, channel, payer_kind, payee_kind, payer_balance_before, payee_balance_before, device_id, ip, latitude
+    and longitude. All others, labels above all, are never sent.
     """
     from stream_guard.history import History, account_updates
     from stream_guard.replay import Replay

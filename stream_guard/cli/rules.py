@@ -59,7 +59,8 @@ def list_rules(file: PackArgument = None, config: ConfigOption = None, json: Jso
         number = f", typology {row['typology']}" if row["typology"] else ""
         typer.echo(
             f"\n{row['rule']}  {visible(row['name_en'])} {visible(row['name_zh'])}\n"
-            f"  {row['state']}, {row['source']}{code}{number}; warns the {row['account']}, at least {row['action']}\n"
+            f"  {row['state']}, {row['source']}{code}{number};"
+            f" warns the {row['account']}, at least {row['action']}\n"
             f"  when    {row['when']}\n"
             f"  score   {row['score']}"
         )

@@ -106,7 +106,12 @@ class Kafka:
             time.sleep(0.05)
         raise TimeoutError(f"topic {topic} does not show {wanted} after 30 s")
 
-    def send(self, topic: str, records: Records, **headers: bytes) -> None:
+    def delete_before(self, topic: str, partition: int, offset: int) -> None:
+        """Delete the records of a partition below `offset`, as retention would."""
+        place = TopicPartition(topic, partition, offset)
+        self.admin.delete_records([place])[place].result(10)
+
+    def send(self, topic: str, records: Records, /, **headers: bytes) -> None:
         """Write records, keyed and partitioned as Kafka's Java client does; raise if one is refused."""
         errors: list[KafkaError] = []
 
@@ -128,7 +133,7 @@ class Kafka:
     ) -> list[Message]:
         """Everything in a topic: by default what `read_committed` readers see.
 
-        Waits until `at_least` records are there and all of the topic as it then is has been read.
+        Reads to the end as it is now, and on until `at_least` records are there.
         """
         config = {
             "bootstrap.servers": self.bootstrap,
@@ -154,7 +159,6 @@ class Kafka:
                     error = message.error()
                     if error is None:
                         records.append(message)
-                        ended.discard(message.partition())
                     elif error.code() == KafkaError._PARTITION_EOF:
                         ended.add(message.partition())
                     else:
