@@ -9,8 +9,7 @@ Names follow one grammar, ``side.direction_measure_window``: ``payer.out_count_2
   figures, a maximum over no payments is missing; a count or a sum over none is 0.
 - Figures come from the account's last 64 payments. Where more than 64 fall into a window they are **floors**:
   the true figure is at least the one given. For windows of 3 days and more, ``count`` and ``sum`` are then
-  raised to what the day buckets know (local days whose payments all lie inside the window), unless the
-  payment is late.
+  raised to what the day buckets know: local days whose payments all lie inside the window.
 - All-time figures (no window in the name) are over every payment counted before this one, whatever its time.
 - Texts (``txn.type`` ...) are carried as `hashing.text_code` of the text, an exact float.
 - A payment of an account to itself is two entries of its row, first ``out`` and then ``in``; each hop sees

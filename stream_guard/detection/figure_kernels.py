@@ -86,30 +86,55 @@ def add_to_day(words: I8, floats: F8, day: int, t: int, out: int, amount: float)
     if words[b + row.BUCKET_COUNTS] == 0:
         words[b] = t
     words[b] = min(words[b], t)
-    words[b + row.BUCKET_COUNTS] += np.int64(1) << (32 * out)
+    words[b + row.BUCKET_COUNTS] += 1 << (row.OUT_COUNT_SHIFT * out)
     floats[b + row.BUCKET_SUMS + out] += amount
 
 
 @kernel
-def raise_to_days(words: I8, floats: F8, t: int, oldest: int, cells: F8, base: int) -> None:
-    """Raise windows that begin before the ring's oldest entry to the days that lie inside them."""
+def raise_to_days(
+    words: I8,
+    floats: F8,
+    t: int,
+    day: int,
+    oldest: int,
+    own_counts: int,
+    own_in: float,
+    own_out: float,
+    cells: F8,
+) -> None:
+    """Raise windows that begin before the ring's oldest entry to what the days inside them add up to.
+
+    Parameters
+    ----------
+    t, day
+        Of the payment.
+    oldest
+        Time of the ring's oldest entry when it was scanned.
+    own_counts, own_in, own_out
+        For a late payment: what the ring knows of its own day up to `t`, counts packed as in a bucket; its
+        bucket knows later payments too and is left out. For others `own_counts` is 0.
+    cells
+        The account block, with the ring's figures.
+    """
+    last = words[row.LAST_DAY]
+    stop = day if own_counts > 0 else last + 1
     for w in range(_LONG, _WINDOWS):
         edge = t - _LENGTHS[w]
         if oldest <= edge:
             continue
-        counts = 0
-        sum_in = 0.0
-        sum_out = 0.0
-        for d in range(row.DAYS):
-            b = row.DAYS_AT + d * row.BUCKET_WORDS
+        counts = own_counts
+        sum_in = own_in
+        sum_out = own_out
+        for d in range(last - row.DAYS + 1, stop):
+            b = row.DAYS_AT + (d % row.DAYS) * row.BUCKET_WORDS
             if words[b + row.BUCKET_COUNTS] != 0 and words[b] > edge:
                 counts += words[b + row.BUCKET_COUNTS]
                 sum_in += floats[b + row.BUCKET_SUMS]
                 sum_out += floats[b + row.BUCKET_SUMS + 1]
-        cells[base + _IN_COUNT + w] = max(cells[base + _IN_COUNT + w], float(counts & 0xFFFFFFFF))
-        cells[base + _OUT_COUNT + w] = max(cells[base + _OUT_COUNT + w], float(counts >> 32))
-        cells[base + _IN_SUM + w] = max(cells[base + _IN_SUM + w], sum_in)
-        cells[base + _OUT_SUM + w] = max(cells[base + _OUT_SUM + w], sum_out)
+        cells[_IN_COUNT + w] = max(cells[_IN_COUNT + w], float(counts & row.IN_COUNT_MASK))
+        cells[_OUT_COUNT + w] = max(cells[_OUT_COUNT + w], float(counts >> row.OUT_COUNT_SHIFT))
+        cells[_IN_SUM + w] = max(cells[_IN_SUM + w], sum_in)
+        cells[_OUT_SUM + w] = max(cells[_OUT_SUM + w], sum_out)
 
 
 @kernel
@@ -141,15 +166,15 @@ def add_to_night(words: I8, floats: F8, period: int, amount: float) -> None:
 
 
 @kernel
-def facts(words: I8, floats: F8, t: int, day: int, active: int, cells: F8, base: int) -> None:
+def facts(words: I8, floats: F8, t: int, day: int, active: int, cells: F8) -> None:
     """Write what is known of the account at `t`; `active` is the time of its last payment, or `MISSING`."""
     first = words[row.FIRST_TS]
     opened = words[row.OPENED]
     born = words[row.BIRTH_YEAR]
-    cells[base + _IDLE] = (t - active) / 1000.0 if active != row.MISSING else np.nan
-    cells[base + _FIRST_SEEN] = (t - first) / 1000.0 if first != row.MISSING and first <= t else np.nan
-    cells[base + _AGE] = (t - opened) / DAY if opened != row.MISSING and opened <= t else np.nan
-    cells[base + _HOLDER] = float(_year(day) - born) if born != row.MISSING else np.nan
-    cells[base + _KIND] = floats[row.KIND]
-    cells[base + _CHANGED] = _since(words, row.CHANGED, t)
-    cells[base + _ADDRESS] = _since(words, row.ADDRESS_CHANGED, t)
+    cells[_IDLE] = (t - active) / 1000.0 if active != row.MISSING else np.nan
+    cells[_FIRST_SEEN] = (t - first) / 1000.0 if first != row.MISSING and first <= t else np.nan
+    cells[_AGE] = (t - opened) / DAY if opened != row.MISSING and opened <= t else np.nan
+    cells[_HOLDER] = float(_year(day) - born) if born != row.MISSING else np.nan
+    cells[_KIND] = floats[row.KIND]
+    cells[_CHANGED] = _since(words, row.CHANGED, t)
+    cells[_ADDRESS] = _since(words, row.ADDRESS_CHANGED, t)

@@ -19,7 +19,19 @@ from stream_guard.detection.figure_kernels import (
     totals,
 )
 from stream_guard.detection.kernels import kernel
-from stream_guard.detection.ring_kernels import enter, find, scan
+from stream_guard.detection.ring_kernels import (
+    enter,
+    find,
+    latest_before,
+    newest_not_after,
+    night_in_ring,
+    own_day,
+    pair,
+    place,
+    supersede,
+    windows,
+)
+from stream_guard.detection.row_kernels import mark_dirty
 
 I8 = npt.NDArray[np.int64]
 F8 = npt.NDArray[np.float64]
@@ -31,12 +43,6 @@ SEEN: Final = 1
 TOO_OLD: Final = 2
 CONFLICT: Final = 3
 """What became of a leg. `SEEN`: the row knows the event, which is not counted again."""
-
-NEWEST_TS: Final = 0
-DIRTY: Final = 1
-GENERATION: Final = 2
-COUNTERS: Final = 3
-"""Places in the counters of `Profiles`: newest time counted, number of dirty rows, last generation."""
 
 _NIGHT_END: Final = 6 * HOUR
 _NEAR: Final = 0.99
@@ -69,10 +75,7 @@ def _count_leg(
     small_amount: float,
     cells: F8,
     base: int,
-    pair: int,
-    seen_keys: I8,
-    seen_stamps: I8,
-    generation: int,
+    pair_base: int,
 ) -> tuple[int, int]:
     """Count one leg in its row and write the account block; (what became of it, action of its twin).
 
@@ -81,7 +84,7 @@ def _count_leg(
     day = local // DAY
     period = day // row.NIGHT_PERIOD_DAYS
     night = local - day * DAY < _NIGHT_END
-    flags = row.LATEST
+    flags = 0
     if out:
         flags |= row.OUT
         if amount <= small_amount:
@@ -91,62 +94,57 @@ def _count_leg(
         for limit in limits:
             if limit * _NEAR <= amount < limit:
                 flags |= row.NEAR_LIMIT
-    twin, after, same, newer_same, active, night_own = scan(
-        words, floats, t, out, amount, counterparty, event, content, strict, flags, period,
-        cells, base, pair, seen_keys, seen_stamps, generation,
-    )  # fmt: skip
+    twin = find(words, event, out, -1 if strict else content)
     if twin >= 0:
-        tag = words[twin + row.TAG]
-        return SEEN if (tag & 0xFFFFFFFF) == content else CONFLICT, tag >> row.ACTION_SHIFT
+        tag = words[row.TAGS + twin]
+        return SEEN if (tag & row.CONTENT_MASK) == content else CONFLICT, tag >> row.ACTION_SHIFT
     newest = words[row.NEWEST]
     if horizon >= 0 and newest != row.MISSING and t < newest - horizon:
         return TOO_OLD, 0
 
     late = newest != row.MISSING and t < newest
-    facts(words, floats, t, day, active, cells, base)
-    totals(words, floats, row.OUT_TOTALS, amount if out else 0.0, cells, base + _OUT_MEAN)
-    totals(words, floats, row.IN_TOTALS, 0.0 if out else amount, cells, base + _IN_MEAN)
-    cells[base + _NIGHT] = night_max(words, floats, period, late, night_own)
+    after = newest_not_after(words, t)
+    latest = supersede(words, after, out, counterparty)
+    block = cells[base:]
+    also_latest = latest_before(words, after, out, counterparty) if late else 0
+    windows(words, floats, t, after, also_latest, amount, flags | row.LATEST, block)
+    if pair_base >= 0:
+        pair(words, floats, t, after, amount, counterparty, cells[pair_base:])
+    active = words[row.TIMES + place(words, after)] if after >= 0 else row.MISSING
+    facts(words, floats, t, day, active, block)
+    totals(words, floats, row.OUT_TOTALS, amount if out else 0.0, block, _OUT_MEAN)
+    totals(words, floats, row.IN_TOTALS, 0.0 if out else amount, block, _IN_MEAN)
+    own_night = night_in_ring(words, floats, after, period) if late else 0.0
+    block[_NIGHT] = night_max(words, floats, period, late, own_night)
     if night and out:
         add_to_night(words, floats, period, amount)
 
-    stored_day = min(max(day, 0), 0xFFFF)
-    oldest = row.MISSING
-    if words[row.DROPPED] > 0:
-        oldest = words[row.RING_AT + words[row.HEAD] * row.ENTRY_WORDS]
+    stored_day = min(max(day, 0), row.DAY_MASK)
+    oldest = words[row.TIMES + words[row.HEAD]] if words[row.DROPPED] > 0 else row.MISSING
     if words[row.USED] == RING:
         if words[row.DROPPED] == 0:
             # The first payment to leave: until now the ring knew every day, from here on the buckets must.
-            for k in range(RING):
-                e = row.RING_AT + k * row.ENTRY_WORDS
-                tag = words[e + row.TAG]
+            for j in range(RING):
+                tag = words[row.TAGS + j]
                 way = (tag >> row.FLAGS_SHIFT) & row.OUT
-                add_to_day(
-                    words, floats, (tag >> row.DAY_SHIFT) & 0xFFFF, words[e], way, floats[e + row.AMOUNT]
-                )
+                on_day = (tag >> row.DAY_SHIFT) & row.DAY_MASK
+                add_to_day(words, floats, on_day, words[row.TIMES + j], way, floats[row.AMOUNTS + j])
         words[row.DROPPED] += 1
-    if newer_same:
-        flags -= row.LATEST
+    own_counts, own_in, own_out = 0, 0.0, 0.0
+    if late and oldest != row.MISSING:
+        own_counts, own_in, own_out = own_day(words, floats, after, stored_day, out, amount)
+    if latest:
+        flags |= row.LATEST
     tag = content | (stored_day << row.DAY_SHIFT) | (flags << row.FLAGS_SHIFT)
-    enter(words, floats, after, same, t, amount, counterparty, event, tag)
+    enter(words, floats, after, t, amount, counterparty, event, tag)
     if words[row.DROPPED] > 0:
         add_to_day(words, floats, stored_day, t, out, amount)
-        if not late:
-            raise_to_days(words, floats, t, oldest, cells, base)
+        raise_to_days(words, floats, t, stored_day, oldest, own_counts, own_in, own_out, block)
     if not late:
         words[row.NEWEST] = t
     if words[row.FIRST_TS] == row.MISSING or t < words[row.FIRST_TS]:
         words[row.FIRST_TS] = t
     return COUNTED, 0
-
-
-@kernel
-def mark_dirty(r: int, dirty: U1, dirty_rows: I8, counters: I8) -> None:
-    """Remember that row `r` changed since the last flush."""
-    if dirty[r] == 0:
-        dirty[r] = 1
-        dirty_rows[counters[DIRTY]] = r
-        counters[DIRTY] += 1
 
 
 @kernel
@@ -156,8 +154,6 @@ def payer_hop(
     dirty: U1,
     dirty_rows: I8,
     counters: I8,
-    seen_keys: I8,
-    seen_stamps: I8,
     rows: I8,
     ts: I8,
     local: I8,
@@ -179,11 +175,9 @@ def payer_hop(
         status[i] = COUNTED
         action[i] = 0
         if r >= 0:
-            counters[GENERATION] += 1
             found, stored = _count_leg(
                 words[r], floats[r], ts[i], local[i], row.OUT, amount[i], payee[i], event[i], int(content[i]),
-                True, horizon, limits, small_amount, cells, 0, _PAIR_AT, seen_keys, seen_stamps,
-                counters[GENERATION],
+                True, horizon, limits, small_amount, cells, 0, _PAIR_AT,
             )  # fmt: skip
             status[i] = found
             action[i] = stored
@@ -192,7 +186,7 @@ def payer_hop(
         if r < 0 or status[i] != COUNTED:
             cells[:_TXN_AT] = np.nan
         if status[i] == COUNTED:
-            counters[NEWEST_TS] = max(counters[NEWEST_TS], ts[i])
+            counters[row.NEWEST_COUNTED] = max(counters[row.NEWEST_COUNTED], ts[i])
 
 
 @kernel
@@ -202,8 +196,6 @@ def payee_hop(
     dirty: U1,
     dirty_rows: I8,
     counters: I8,
-    seen_keys: I8,
-    seen_stamps: I8,
     rows: I8,
     ts: I8,
     local: I8,
@@ -230,18 +222,14 @@ def payee_hop(
         stored = int(stored_action[i])
         if flags[i] & REPEAT:
             found = SEEN
-            twin = find(words[r], event[i], 0) if r >= 0 else -1
+            twin = find(words[r], event[i], 0, int(content[i])) if r >= 0 else -1
             if twin >= 0:
-                tag = words[r, twin + row.TAG]
-                if (tag & 0xFFFFFFFF) == int(content[i]):
-                    stored = max(stored, tag >> row.ACTION_SHIFT)
+                stored = max(stored, words[r, row.TAGS + twin] >> row.ACTION_SHIFT)
         elif r >= 0:
-            counters[GENERATION] += 1
             strict = (flags[i] & PAYER_ACCOUNT) == 0
             found, twin_action = _count_leg(
                 words[r], floats[r], ts[i], local[i], 0, amount[i], payer[i], event[i], int(content[i]),
-                strict, -1, limits, small_amount, cells, _PAYEE_AT, -1, seen_keys, seen_stamps,
-                counters[GENERATION],
+                strict, -1, limits, small_amount, cells, _PAYEE_AT, -1,
             )  # fmt: skip
             stored = max(stored, twin_action)
             if found == COUNTED:
@@ -249,7 +237,7 @@ def payee_hop(
         if r < 0 or found != COUNTED:
             cells[_PAYEE_AT:_PAYEE_END] = np.nan
         if found == COUNTED:
-            counters[NEWEST_TS] = max(counters[NEWEST_TS], ts[i])
+            counters[row.NEWEST_COUNTED] = max(counters[row.NEWEST_COUNTED], ts[i])
         status[i] = found
         action[i] = stored
 

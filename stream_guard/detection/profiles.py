@@ -8,8 +8,7 @@ elsewhere. `undo` and `rollback` make a failed batch as if it had never been.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import islice, repeat
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +21,14 @@ from stream_guard.detection.hashing import text_code
 from stream_guard.detection.profile_kernels import (
     CONFLICT,
     COUNTED,
-    COUNTERS,
-    DIRTY,
-    NEWEST_TS,
     SEEN,
     TOO_OLD,
     fill_txn,
     payee_hop,
     payer_hop,
 )
-from stream_guard.detection.ring_kernels import SEEN_SLOTS
-from stream_guard.detection.row_kernels import newest_of, pack, row_ends, set_actions, unpack
+from stream_guard.detection.row_kernels import set_actions
+from stream_guard.detection.row_store import RowStore, Undo
 from stream_guard.detection.rows import SCHEMA_HASH
 
 __all__ = ["CONFLICT", "COUNTED", "SCHEMA_HASH", "SEEN", "TOO_OLD", "Profiles", "Undo"]
@@ -41,21 +37,6 @@ I8 = npt.NDArray[np.int64]
 F8 = npt.NDArray[np.float64]
 U8 = npt.NDArray[np.uint64]
 U1 = npt.NDArray[np.uint8]
-
-_LOAD_CHUNK: Final = 8192
-"""Rows put back at once: enough to forget the cost of a call, few enough to hold twice."""
-
-
-class Undo(NamedTuple):
-    """The state before a batch, as far as the batch may change it."""
-
-    accounts: int
-    rows: I8
-    ends: I8
-    packed: I8
-    newest_ts: int
-    dirty: int
-    flush: int
 
 
 class Profiles:
@@ -87,61 +68,19 @@ class Profiles:
     def __init__(self, bank: Bank, capacity: int = 1024) -> None:
         self.bank = bank
         self._limits = np.array(bank.limits, np.float64)
-        self._memory = row.RowMemory(capacity)
-        self._index: dict[bytes, int] = {}
-        self._keys: list[bytes] = []
-        self._dirty = np.zeros(self._memory.capacity, np.uint8)
-        self._dirty_rows = np.zeros(self._memory.capacity, np.int64)
-        self._counters = np.zeros(COUNTERS, np.int64)
-        self._counters[NEWEST_TS] = row.MISSING
-        self._seen_keys = np.zeros((2, SEEN_SLOTS), np.int64)
-        self._seen_stamps = np.zeros((2, SEEN_SLOTS), np.int64)
-        self._flush = 0
+        self._store = RowStore(capacity)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._store)
 
     @property
     def newest_ts(self) -> int:
         """Newest event time counted, the partition's stream time; the smallest int64 if none."""
-        return int(self._counters[NEWEST_TS])
+        return self._store.newest_ts
 
     def rows_of(self, ids: Sequence[bytes], create: bool) -> I8:
-        """Row numbers of accounts.
-
-        Parameters
-        ----------
-        ids
-            n account ids, UTF-8.
-        create
-            Whether an unknown account gets a row.
-
-        Returns
-        -------
-        int64[n]
-            -1 for an unknown account, if none is made.
-        """
-        rows = np.fromiter(map(self._index.get, ids, repeat(-1)), np.int64, len(ids))
-        if create:
-            unknown = np.flatnonzero(rows < 0)
-            if len(unknown):
-                self._create(ids, unknown, rows)
-        return rows
-
-    def _create(self, ids: Sequence[bytes], unknown: I8, rows: I8) -> None:
-        before = len(self._keys)
-        for i in unknown.tolist():
-            account = ids[i]
-            rows[i] = self._index.setdefault(account, len(self._keys))
-            if rows[i] == len(self._keys):
-                self._keys.append(account)
-        after = len(self._keys)
-        if after > self._memory.capacity:
-            self._memory.grow(after)
-            more = self._memory.capacity - len(self._dirty)
-            self._dirty = np.concatenate([self._dirty, np.zeros(more, np.uint8)])
-            self._dirty_rows = np.concatenate([self._dirty_rows, np.zeros(more, np.int64)])
-        self._memory.words[before:after, : row.RING_AT] = row.BLANK
+        """Row numbers of accounts; -1 for an unknown one, unless it is created."""
+        return self._store.rows_of(ids, create)
 
     def _rows_where(self, ids: Sequence[bytes], flags: U1, bit: int) -> I8:
         """Rows of the parties that are accounts, made if unknown; -1 for the others."""
@@ -177,13 +116,11 @@ class Profiles:
         block = np.empty((n, FIRST_WIDTH))
         rows = self._rows_where(p.payer_ids, p.flags, PAYER_ACCOUNT)
         payer_hop(
-            self._memory.words,
-            self._memory.floats,
-            self._dirty,
-            self._dirty_rows,
-            self._counters,
-            self._seen_keys,
-            self._seen_stamps,
+            self._store.words,
+            self._store.floats,
+            self._store.dirty,
+            self._store.dirty_rows,
+            self._store.counters,
             rows,
             p.ts,
             p.local,
@@ -236,13 +173,11 @@ class Profiles:
         status, action = np.empty(n, np.uint8), np.empty(n, np.uint8)
         rows = self._rows_where(legs.keys, legs.flags, PAYEE_ACCOUNT)
         payee_hop(
-            self._memory.words,
-            self._memory.floats,
-            self._dirty,
-            self._dirty_rows,
-            self._counters,
-            self._seen_keys,
-            self._seen_stamps,
+            self._store.words,
+            self._store.floats,
+            self._store.dirty,
+            self._store.dirty_rows,
+            self._store.counters,
             rows,
             legs.ts,
             legs.local,
@@ -273,12 +208,13 @@ class Profiles:
         actions
             uint8[n], `Action` values.
         """
+        rows = self.rows_of(ids, create=False)
         set_actions(
-            self._memory.words,
-            self._dirty,
-            self._dirty_rows,
-            self._counters,
-            self.rows_of(ids, create=False),
+            self._store.words,
+            self._store.dirty,
+            self._store.dirty_rows,
+            self._store.counters,
+            rows,
             events.view(np.int64),
             actions,
         )
@@ -316,7 +252,7 @@ class Profiles:
         if changed not in (None, "phone", "password", "device", "address"):
             raise ValueError(f"changed is {changed!r}; give phone, password, device, address or nothing")
         (r,) = self.rows_of([account], create=True).tolist()
-        words, floats = self._memory.words[r], self._memory.floats[r]
+        words, floats = self._store.words[r], self._store.floats[r]
         for at, value in ((row.OPENED, opened), (row.BIRTH_YEAR, birth_year)):
             if value is not None and ts >= words[at + 1]:
                 words[at], words[at + 1] = value, ts
@@ -326,28 +262,11 @@ class Profiles:
             at = row.ADDRESS_CHANGED if changed == "address" else row.CHANGED
             times = sorted({int(words[at]), int(words[at + 1]), ts}, reverse=True)
             words[at], words[at + 1] = times[0], times[1] if len(times) > 1 else row.MISSING
-        self._mark(r)
-
-    def _mark(self, r: int) -> None:
-        if not self._dirty[r]:
-            self._dirty[r] = 1
-            self._dirty_rows[self._counters[DIRTY]] = r
-            self._counters[DIRTY] += 1
+        self._store.mark(r)
 
     def undo(self, ids: Iterable[bytes]) -> Undo:
-        """Remember the rows of some accounts as they are now.
-
-        Parameters
-        ----------
-        ids
-            Every account that what follows may touch; unknown ones are those `rollback` will remove.
-        """
-        rows = np.unique(self.rows_of(list(ids), create=False))
-        rows = rows[rows >= 0]
-        ends, packed = self._packed(rows)
-        return Undo(
-            len(self._keys), rows, ends, packed, self.newest_ts, int(self._counters[DIRTY]), self._flush
-        )
+        """Remember rows as they are; `ids` are all accounts that what follows may touch. See `rollback`."""
+        return self._store.undo(ids)
 
     def rollback(self, token: Undo) -> None:
         """Make everything since `undo` as if it had not been; rows created since are gone.
@@ -357,73 +276,18 @@ class Profiles:
         ValueError
             If rows were flushed since: what was stored cannot be taken back.
         """
-        if token.flush != self._flush:
-            raise ValueError("rows were flushed after the undo was taken; roll back before the next flush")
-        for account in self._keys[token.accounts :]:
-            del self._index[account]
-        self._memory.words[token.accounts : len(self._keys)] = 0
-        del self._keys[token.accounts :]
-        unpack(self._memory.words, token.rows, token.ends, token.packed)
-        self._dirty[self._dirty_rows[token.dirty : self._counters[DIRTY]]] = 0
-        self._counters[DIRTY] = token.dirty
-        self._counters[NEWEST_TS] = token.newest_ts
+        self._store.rollback(token)
 
     def take_dirty(self) -> list[tuple[bytes, bytes]]:
-        """Rows changed since the last call, by account, in the order in which they changed first.
-
-        Returns
-        -------
-        list of (bytes, bytes)
-            Account id; the row as `load` takes it (`rows.ROW`, cut behind what is in use).
-        """
-        rows = self._dirty_rows[: self._counters[DIRTY]].copy()
-        self._dirty[rows] = 0
-        self._counters[DIRTY] = 0
-        self._flush += 1
-        ends, packed = self._packed(rows)
-        data = packed.tobytes()
-        stops = (ends * row.WORD).tolist()
-        starts = [0, *stops[:-1]]
-        keys = self._keys
-        return [(keys[r], data[a:b]) for r, a, b in zip(rows.tolist(), starts, stops, strict=True)]
-
-    def _packed(self, rows: I8) -> tuple[I8, I8]:
-        ends = np.empty(len(rows), np.int64)
-        row_ends(self._memory.words, rows, ends)
-        packed = np.empty(ends[-1] if len(rows) else 0, np.int64)
-        pack(self._memory.words, rows, ends, packed)
-        return ends, packed
+        """Accounts changed since the last call and their rows as `load` takes them."""
+        return self._store.take_dirty()
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Put stored rows back; of several rows of one account the last counts. Loaded rows are not dirty.
-
-        Parameters
-        ----------
-        items
-            As `take_dirty` gave them, stored under the same `SCHEMA_HASH`.
+        """Put rows back that `take_dirty` gave under the same `SCHEMA_HASH`; they are not dirty then.
 
         Raises
         ------
         ValueError
             If something is no row; the sentence names the account.
         """
-        rest = iter(items)
-        while chunk := list(islice(rest, _LOAD_CHUNK)):
-            keys = [key for key, _ in chunk]
-            values = [value for _, value in chunk]
-            sizes = np.fromiter(map(len, values), np.int64, len(values))
-            odd = np.flatnonzero(sizes % row.WORD)
-            if len(odd):
-                raise ValueError(_NO_ROW.format(keys[odd[0]]))
-            packed = np.frombuffer(b"".join(values), np.int64)
-            rows = self.rows_of(keys, create=True)
-            wrong = unpack(self._memory.words, rows, np.cumsum(sizes // row.WORD), packed)
-            if wrong >= 0:
-                raise ValueError(_NO_ROW.format(keys[wrong]))
-            self._counters[NEWEST_TS] = max(self.newest_ts, newest_of(self._memory.words, rows))
-
-
-_NO_ROW: Final = (
-    "the stored row of account {!r} is none of this release's: it was written under another schema or is "
-    "damaged; compare the schema hashes, or rebuild the state from the topics"
-)
+        self._store.load(items)

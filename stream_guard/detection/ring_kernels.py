@@ -1,7 +1,8 @@
-"""Kernels over one account's ring: one scan for repeats, place and every windowed figure; entering a payment.
+"""Kernels over one account's ring: what it knows of an event, every windowed figure, entering a payment.
 
 The scan goes from the newest entry back. Sums run on from window to window and are written down where a
-window ends, so that all windows cost one pass.
+window ends, so that all windows cost one pass. Equality over the whole ring is counted without a branch,
+which the compiler turns into vector instructions; the ring is kept as one array a field for that.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from stream_guard.detection.kernels import kernel
 I8 = npt.NDArray[np.int64]
 F8 = npt.NDArray[np.float64]
 
-SEEN_SLOTS: Final = 256
-"""Slots a direction of the table that counts distinct counterparties for late payments; 4 times the ring."""
-
 _MASK: Final = RING - 1
 _LENGTHS: Final = tuple(WINDOWS.values())
-_WINDOWS: Final = len(WINDOWS)
-_PAIR_PLACE: Final = tuple(PAIR_WINDOWS.index(w) if w in PAIR_WINDOWS else -1 for w in WINDOWS)
-_1H, _24H, _5D, _7D, _30D = (list(WINDOWS).index(w) for w in ("1h", "24h", "5d", "7d", "30d"))
+_LAST: Final = len(WINDOWS) - 1
+_1H, _7D = list(WINDOWS).index("1h"), list(WINDOWS).index("7d")
+_PAIR_LENGTHS: Final = tuple(WINDOWS[window] for window in PAIR_WINDOWS)
+_PAIR_WINDOWS: Final = len(PAIR_WINDOWS)
+_24H: Final = WINDOWS["24h"]
+_5D: Final = WINDOWS["5d"]
 _SIMILAR: Final = 0.1
 """Typology 8: near-equal amounts are within 10 %."""
 
@@ -54,251 +55,267 @@ _PAIR_OUT_COUNT, _PAIR_OUT_SUM, _PAIR_IN_COUNT, _PAIR_IN_SUM = (
     _pair_column(n) for n in ("out_count_24h", "out_sum_24h", "in_count_24h", "in_sum_24h")
 )
 
+# Six counts ride in the bytes of one integer (each is at most 65), so that an entry adds to all at once.
+_IN, _OUT, _IN_OTHERS, _OUT_OTHERS, _NEAR, _SMALL = 0, 8, 16, 24, 32, 40
+_FLAG_BITS: Final = 31
+
+
+def _counts_of_flags() -> npt.NDArray[np.int64]:
+    """For every combination of flags, what an entry adds to the six counts."""
+    counts = np.zeros(_FLAG_BITS + 1, np.int64)
+    for flags in range(_FLAG_BITS + 1):
+        out, latest = flags & row.OUT, flags & row.LATEST != 0
+        counts[flags] = 1 << (_OUT if out else _IN)
+        counts[flags] += latest << (_OUT_OTHERS if out else _IN_OTHERS)
+        counts[flags] += (flags & row.NEAR_LIMIT != 0) << _NEAR
+        counts[flags] += (flags & row.SMALL != 0) << _SMALL
+    return counts
+
+
+_COUNTS: Final = _counts_of_flags()
+_IS_OUT: Final = (np.arange(_FLAG_BITS + 1) & row.OUT != 0).astype(np.float64)
+_IS_SMALL: Final = (np.arange(_FLAG_BITS + 1) & row.SMALL != 0).astype(np.float64)
+
 
 @kernel
-def unseen(keys: I8, stamps: I8, generation: int, key: int) -> int:
-    """1 if `key` was not met in this generation, else 0; remembers it. `SEEN_SLOTS` are never all in use."""
-    slot = key & (SEEN_SLOTS - 1)
-    while stamps[slot] == generation:
-        if keys[slot] == key:
-            return 0
-        slot = (slot + 1) & (SEEN_SLOTS - 1)
-    stamps[slot] = generation
-    keys[slot] = key
-    return 1
+def place(words: I8, number: int) -> int:
+    """Where in the ring's arrays the entry with this number, from the oldest, is."""
+    return (int(words[row.HEAD]) + number) & _MASK
 
 
 @kernel
-def scan(
-    words: I8,
-    floats: F8,
-    t: int,
-    out: int,
-    amount: float,
-    counterparty: int,
-    event: int,
-    content: int,
-    strict: bool,
-    flags: int,
-    period: int,
-    cells: F8,
-    base: int,
-    pair: int,
-    seen_keys: I8,
-    seen_stamps: I8,
-    generation: int,
-) -> tuple[int, int, int, bool, int, float]:
-    """Windowed figures of a payment at `t` that is not yet in the ring.
+def count_equal(words: I8, at: int, value: int) -> int:
+    """In how many places of the ring's array at word `at` the value stands; unused places hold 0."""
+    found = 0
+    for j in range(RING):
+        found += words[at + j] == value
+    return found
 
-    Parameters
-    ----------
-    words, floats
-        The account's row, twice.
-    t, out, amount, counterparty, event, content
-        The payment: `out` 1 if the account pays, 0 if it is paid.
-    strict
-        Whether the same event with another content is a twin too.
-    flags
-        Of the payment, as its entry will carry them.
-    period
-        Night period of `t`.
-    cells
-        float64, one row of the feature matrix; written from `base` on (the account block) and, unless it is
-        negative, from `pair` on.
-    seen_keys, seen_stamps, generation
-        Scratch for `unseen`, int64[2, SEEN_SLOTS]; the generation was not used before.
 
-    Returns
-    -------
-    twin
-        Word of the entry that is the same leg of the same event, or -1. Then nothing written is of any use.
-    after
-        Number in the ring, from the oldest, of the newest entry not after `t`; -1: none.
-    same
-        Word of the newest entry not after `t` with the same counterparty and direction, or -1.
-    newer_same
-        Whether such an entry exists after `t`.
-    active
-        Time of the newest entry not after `t`, or `MISSING`.
-    night
-        For a late payment: largest night payment out of its own period not after `t`; else 0.
+@kernel
+def find(words: I8, event: int, out: int, content: int) -> int:
+    """Place of the newest entry that is this leg of this event, or -1; `content` below 0: any content."""
+    if count_equal(words, row.EVENTS, event) == 0:
+        return -1
+    for number in range(words[row.USED] - 1, -1, -1):
+        j = place(words, number)
+        tag = words[row.TAGS + j]
+        if words[row.EVENTS + j] != event or ((tag >> row.FLAGS_SHIFT) & row.OUT) != out:
+            continue
+        if content < 0 or (tag & row.CONTENT_MASK) == content:
+            return j
+    return -1
+
+
+@kernel
+def newest_not_after(words: I8, t: int) -> int:
+    """Number of the newest entry not after `t`, or -1."""
+    number = int(words[row.USED]) - 1
+    while number >= 0 and words[row.TIMES + place(words, number)] > t:
+        number -= 1
+    return number
+
+
+@kernel
+def supersede(words: I8, after: int, out: int, counterparty: int) -> bool:
+    """Settle the mark `LATEST` for an entry to come behind number `after`; whether that one gets it.
+
+    An older entry with the same counterparty and direction loses the mark, a newer one keeps it.
     """
-    head = words[row.HEAD]
-    used = words[row.USED]
-    k = used - 1
-    newer_same = False
-    while k >= 0:
-        e = row.RING_AT + ((head + k) & _MASK) * row.ENTRY_WORDS
-        if words[e] <= t:
-            break
-        tag = words[e + row.TAG]
-        if ((tag >> row.FLAGS_SHIFT) & row.OUT) == out:
-            if words[e + row.EVENT] == event and (strict or (tag & 0xFFFFFFFF) == content):
-                return e, 0, 0, False, 0, 0.0
-            if words[e + row.COUNTERPARTY] == counterparty:
-                newer_same = True
-        k -= 1
-    late = k < used - 1
-    after = k
-    active = row.MISSING
-    if k >= 0:
-        active = words[row.RING_AT + ((head + k) & _MASK) * row.ENTRY_WORDS]
-    if late:
-        unseen(seen_keys[out], seen_stamps[out], generation, counterparty)
-
-    in_count, in_sum, in_max, in_distinct = 1 - out, amount * (1 - out), 0.0, 1 - out
-    out_count, out_sum, out_max, out_distinct = out, amount * out, 0.0, out
-    near = 1 if flags & row.NEAR_LIMIT else 0
-    small = 1 if flags & row.SMALL else 0
-    small_sum = amount * small
-    pair_out_count, pair_out_sum, pair_in_count, pair_in_sum = 1, amount, 0, 0.0
-    similar, smallest, before = 1, np.inf, 0.0
-    same, night = -1, 0.0
-    margin = _SIMILAR * amount
-    w = 0
-    while True:
-        e = row.RING_AT + ((head + k) & _MASK) * row.ENTRY_WORDS
-        ts = words[e] if k >= 0 else row.MISSING
-        while w < _WINDOWS and ts <= t - _LENGTHS[w]:
-            cells[base + _IN_COUNT + w] = in_count
-            cells[base + _IN_SUM + w] = in_sum
-            cells[base + _IN_MAX + w] = in_max if in_max > 0.0 else np.nan
-            cells[base + _IN_DISTINCT + w] = in_distinct
-            cells[base + _OUT_COUNT + w] = out_count
-            cells[base + _OUT_SUM + w] = out_sum
-            cells[base + _OUT_MAX + w] = out_max if out_max > 0.0 else np.nan
-            cells[base + _OUT_DISTINCT + w] = out_distinct
-            if w == _1H:
-                cells[base + _SMALL_1H] = small
-            elif w == _7D:
-                cells[base + _SMALL_7D] = small
-                cells[base + _SMALL_SUM_7D] = small_sum
-            elif w == _30D:
-                cells[base + _NEAR_30D] = near
-            place = _PAIR_PLACE[w]
-            if pair >= 0 and place >= 0:
-                cells[pair + _PAIR_OUT_COUNT + place] = pair_out_count
-                cells[pair + _PAIR_OUT_SUM + place] = pair_out_sum
-                cells[pair + _PAIR_IN_COUNT + place] = pair_in_count
-                cells[pair + _PAIR_IN_SUM + place] = pair_in_sum
-                if w == _24H:
-                    cells[pair + _MIN_24H] = smallest if smallest < np.inf else np.nan
-                elif w == _5D:
-                    cells[pair + _SIMILAR_5D] = similar
-            w += 1
-        if k < 0 or w == _WINDOWS:
-            break
-        tag = words[e + row.TAG]
-        bits = tag >> row.FLAGS_SHIFT
-        o = bits & row.OUT
-        if words[e + row.EVENT] == event and o == out and (strict or (tag & 0xFFFFFFFF) == content):
-            return e, 0, 0, False, 0, 0.0
-        a = floats[e + row.AMOUNT]
-        fresh = 1 if bits & row.LATEST else 0
-        if late:
-            fresh = unseen(seen_keys[o], seen_stamps[o], generation, words[e + row.COUNTERPARTY])
-            if (bits & row.NIGHT) != 0 and (
-                (tag >> row.DAY_SHIFT) & 0xFFFF
-            ) // row.NIGHT_PERIOD_DAYS == period:
-                night = max(night, a)
-        if words[e + row.COUNTERPARTY] == counterparty:
-            if o == out:
-                fresh = 0
-                if same < 0:
-                    same = e
-            if o == row.OUT:
-                pair_out_count += 1
-                pair_out_sum += a
-                smallest = min(smallest, a)
-                before = 1.0
-                if abs(a - amount) <= margin:
-                    similar += 1
-            else:
-                pair_in_count += 1
-                pair_in_sum += a
-        in_count += 1 - o
-        in_sum += a * (1 - o)
-        in_max = max(in_max, a * (1 - o))
-        in_distinct += fresh * (1 - o)
-        out_count += o
-        out_sum += a * o
-        out_max = max(out_max, a * o)
-        out_distinct += fresh * o
-        near += 1 if bits & row.NEAR_LIMIT else 0
-        is_small = 1 if bits & row.SMALL else 0
-        small += is_small
-        small_sum += a * is_small
-        k -= 1
-
-    # Beyond the longest window only a repeat and an earlier payment with the same party still matter.
-    while k >= 0:
-        e = row.RING_AT + ((head + k) & _MASK) * row.ENTRY_WORDS
-        tag = words[e + row.TAG]
-        o = (tag >> row.FLAGS_SHIFT) & row.OUT
-        if o == out and words[e + row.EVENT] == event and (strict or (tag & 0xFFFFFFFF) == content):
-            return e, 0, 0, False, 0, 0.0
-        if words[e + row.COUNTERPARTY] == counterparty:
-            if o == out and same < 0:
-                same = e
-            if o == row.OUT:
-                before = 1.0
-        k -= 1
-    if pair >= 0:
-        cells[pair + _SEEN_BEFORE] = before
-    return -1, after, same, newer_same, active, night
-
-
-@kernel
-def enter(
-    words: I8,
-    floats: F8,
-    after: int,
-    same: int,
-    t: int,
-    amount: float,
-    counterparty: int,
-    event: int,
-    tag: int,
-) -> bool:
-    """Put a payment into the ring behind entry number `after`; the oldest leaves a full ring.
-
-    Nothing is entered, and False returned, if the ring is full and the payment is older than all of it.
-    `same` is the word of the entry that is no longer the latest with its counterparty, or -1.
-    """
-    if same >= 0:
-        words[same + row.TAG] &= ~(row.LATEST << row.FLAGS_SHIFT)
-    if words[row.USED] == RING:
-        if after < 0:
-            return False
-        words[row.HEAD] = (words[row.HEAD] + 1) & _MASK
-        words[row.USED] = RING - 1
-        after -= 1
-    head = words[row.HEAD]
-    place = words[row.USED]
-    while place > after + 1:
-        to = row.RING_AT + ((head + place) & _MASK) * row.ENTRY_WORDS
-        of = row.RING_AT + ((head + place - 1) & _MASK) * row.ENTRY_WORDS
-        for i in range(row.ENTRY_WORDS):
-            words[to + i] = words[of + i]
-        place -= 1
-    e = row.RING_AT + ((head + place) & _MASK) * row.ENTRY_WORDS
-    words[e] = t
-    floats[e + row.AMOUNT] = amount
-    words[e + row.COUNTERPARTY] = counterparty
-    words[e + row.EVENT] = event
-    words[e + row.TAG] = tag
-    words[row.USED] += 1
+    if count_equal(words, row.COUNTERPARTIES, counterparty) == 0:
+        return True
+    for number in range(words[row.USED] - 1, -1, -1):
+        j = place(words, number)
+        flags = words[row.TAGS + j] >> row.FLAGS_SHIFT
+        if words[row.COUNTERPARTIES + j] == counterparty and (flags & row.OUT) == out and flags & row.LATEST:
+            if number > after:
+                return False
+            words[row.TAGS + j] &= ~(row.LATEST << row.FLAGS_SHIFT)
+            return True
     return True
 
 
 @kernel
-def find(words: I8, event: int, out: int) -> int:
-    """Word of the newest entry that is this leg of this event, or -1."""
-    head = words[row.HEAD]
-    k = words[row.USED] - 1
-    while k >= 0:
-        e = row.RING_AT + ((head + k) & _MASK) * row.ENTRY_WORDS
-        if words[e + row.EVENT] == event and ((words[e + row.TAG] >> row.FLAGS_SHIFT) & row.OUT) == out:
-            return int(e)
-        k -= 1
-    return -1
+def latest_before(words: I8, after: int, out: int, counterparty: int) -> int:
+    """Places, as bits, of entries that would be marked `LATEST` but for entries behind number `after`.
+
+    Not the one that a payment with `counterparty` supersedes. Behind `after` there is nothing for payments in
+    order, and little for one that is a little late.
+    """
+    bits = 0
+    for newer in range(after + 1, words[row.USED]):
+        j = place(words, newer)
+        flags = words[row.TAGS + j] >> row.FLAGS_SHIFT
+        other = words[row.COUNTERPARTIES + j]
+        way = flags & row.OUT
+        if not flags & row.LATEST or (other == counterparty and way == out):
+            continue
+        if count_equal(words, row.COUNTERPARTIES, other) > 1:
+            for number in range(after, -1, -1):
+                i = place(words, number)
+                same_way = (words[row.TAGS + i] >> row.FLAGS_SHIFT) & row.OUT == way
+                if words[row.COUNTERPARTIES + i] == other and same_way:
+                    bits |= 1 << i
+                    break
+    return bits
+
+
+@kernel
+def windows(
+    words: I8, floats: F8, t: int, after: int, also_latest: int, amount: float, flags: int, cells: F8
+) -> None:
+    """Write every windowed figure of an account for a payment that is not yet in its ring.
+
+    Parameters
+    ----------
+    words, floats
+        The account's row, twice; `supersede` was called.
+    t, amount, flags
+        The payment's; the flags with `LATEST`.
+    after
+        Number of the newest entry not after `t`.
+    also_latest
+        What `latest_before` says.
+    cells
+        float64, the account block.
+    """
+    counts = _COUNTS[flags]
+    sum_out = amount * _IS_OUT[flags]
+    sum_in = amount - sum_out
+    sum_small = amount * _IS_SMALL[flags]
+    max_in = 0.0
+    max_out = 0.0
+    number = after
+    w = 0
+    edge = t - _LENGTHS[0]
+    while True:
+        j = place(words, number)
+        ts = words[row.TIMES + j] if number >= 0 else row.MISSING
+        while ts <= edge:
+            cells[_IN_COUNT + w] = (counts >> _IN) & 0xFF
+            cells[_IN_SUM + w] = sum_in
+            cells[_IN_MAX + w] = max_in if max_in > 0.0 else np.nan
+            cells[_IN_DISTINCT + w] = (counts >> _IN_OTHERS) & 0xFF
+            cells[_OUT_COUNT + w] = (counts >> _OUT) & 0xFF
+            cells[_OUT_SUM + w] = sum_out
+            cells[_OUT_MAX + w] = max_out if max_out > 0.0 else np.nan
+            cells[_OUT_DISTINCT + w] = (counts >> _OUT_OTHERS) & 0xFF
+            if w == _1H:
+                cells[_SMALL_1H] = (counts >> _SMALL) & 0xFF
+            elif w == _7D:
+                cells[_SMALL_7D] = (counts >> _SMALL) & 0xFF
+                cells[_SMALL_SUM_7D] = sum_small
+            elif w == _LAST:
+                cells[_NEAR_30D] = (counts >> _NEAR) & 0xFF
+                return
+            w += 1
+            edge = t - _LENGTHS[w]
+        bits = (words[row.TAGS + j] >> row.FLAGS_SHIFT) & _FLAG_BITS
+        bits |= ((also_latest >> j) & 1) * row.LATEST
+        a = floats[row.AMOUNTS + j]
+        a_out = a * _IS_OUT[bits]
+        a_in = a - a_out
+        counts += _COUNTS[bits]
+        sum_out += a_out
+        sum_in += a_in
+        sum_small += a * _IS_SMALL[bits]
+        max_out = a_out if a_out > max_out else max_out
+        max_in = a_in if a_in > max_in else max_in
+        number -= 1
+
+
+@kernel
+def pair(words: I8, floats: F8, t: int, after: int, amount: float, counterparty: int, cells: F8) -> None:
+    """Write the pair figures of a payment out that is not yet in its ring; `cells` is the pair block."""
+    for w in range(_PAIR_WINDOWS):
+        cells[_PAIR_OUT_COUNT + w] = 1.0
+        cells[_PAIR_OUT_SUM + w] = amount
+        cells[_PAIR_IN_COUNT + w] = 0.0
+        cells[_PAIR_IN_SUM + w] = 0.0
+    similar = 1
+    smallest = np.inf
+    before = 0.0
+    if count_equal(words, row.COUNTERPARTIES, counterparty) > 0:
+        margin = _SIMILAR * amount
+        for number in range(after, -1, -1):
+            j = place(words, number)
+            if words[row.COUNTERPARTIES + j] != counterparty:
+                continue
+            ts = words[row.TIMES + j]
+            a = floats[row.AMOUNTS + j]
+            out = (words[row.TAGS + j] >> row.FLAGS_SHIFT) & row.OUT
+            if out:
+                before = 1.0
+                if ts > t - _24H:
+                    smallest = min(smallest, a)
+                if ts > t - _5D and abs(a - amount) <= margin:
+                    similar += 1
+            for w in range(_PAIR_WINDOWS):
+                if ts > t - _PAIR_LENGTHS[w]:
+                    cells[(_PAIR_OUT_COUNT if out else _PAIR_IN_COUNT) + w] += 1.0
+                    cells[(_PAIR_OUT_SUM if out else _PAIR_IN_SUM) + w] += a
+    cells[_SEEN_BEFORE] = before
+    cells[_SIMILAR_5D] = similar
+    cells[_MIN_24H] = smallest if smallest < np.inf else np.nan
+
+
+@kernel
+def night_in_ring(words: I8, floats: F8, after: int, period: int) -> float:
+    """Largest night payment out of one period among the entries up to number `after`; 0 if none."""
+    best = 0.0
+    for number in range(after + 1):
+        j = place(words, number)
+        tag = words[row.TAGS + j]
+        day = (tag >> row.DAY_SHIFT) & row.DAY_MASK
+        if (tag >> row.FLAGS_SHIFT) & row.NIGHT and day // row.NIGHT_PERIOD_DAYS == period:
+            best = max(best, floats[row.AMOUNTS + j])
+    return best
+
+
+@kernel
+def own_day(words: I8, floats: F8, after: int, day: int, out: int, amount: float) -> tuple[int, float, float]:
+    """Counts, packed as in a bucket, and sums in and out of a day: a payment, and entries up to `after`."""
+    counts = 1 << (row.OUT_COUNT_SHIFT * out)
+    sum_in = 0.0 if out else amount
+    sum_out = amount if out else 0.0
+    for number in range(after, -1, -1):
+        j = place(words, number)
+        tag = words[row.TAGS + j]
+        if (tag >> row.DAY_SHIFT) & row.DAY_MASK == day:
+            way = (tag >> row.FLAGS_SHIFT) & row.OUT
+            counts += 1 << (row.OUT_COUNT_SHIFT * way)
+            if way:
+                sum_out += floats[row.AMOUNTS + j]
+            else:
+                sum_in += floats[row.AMOUNTS + j]
+    return counts, sum_in, sum_out
+
+
+@kernel
+def enter(
+    words: I8, floats: F8, after: int, t: int, amount: float, counterparty: int, event: int, tag: int
+) -> None:
+    """Put a payment into the ring behind entry number `after`; the oldest leaves a full ring.
+
+    Nothing is entered if the ring is full and the payment is older than all of it.
+    """
+    if words[row.USED] == RING:
+        if after < 0:
+            return
+        words[row.HEAD] = (words[row.HEAD] + 1) & _MASK
+        words[row.USED] = RING - 1
+        after -= 1
+    for number in range(words[row.USED], after + 1, -1):
+        to, of = place(words, number), place(words, number - 1)
+        words[row.TIMES + to] = words[row.TIMES + of]
+        words[row.AMOUNTS + to] = words[row.AMOUNTS + of]
+        words[row.COUNTERPARTIES + to] = words[row.COUNTERPARTIES + of]
+        words[row.EVENTS + to] = words[row.EVENTS + of]
+        words[row.TAGS + to] = words[row.TAGS + of]
+    j = place(words, after + 1)
+    words[row.TIMES + j] = t
+    floats[row.AMOUNTS + j] = amount
+    words[row.COUNTERPARTIES + j] = counterparty
+    words[row.EVENTS + j] = event
+    words[row.TAGS + j] = tag
+    words[row.USED] += 1

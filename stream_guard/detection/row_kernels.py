@@ -8,7 +8,6 @@ import numpy.typing as npt
 from stream_guard.detection import rows as row
 from stream_guard.detection.features import RING
 from stream_guard.detection.kernels import kernel
-from stream_guard.detection.profile_kernels import mark_dirty
 from stream_guard.detection.ring_kernels import find
 
 I8 = npt.NDArray[np.int64]
@@ -16,10 +15,19 @@ U1 = npt.NDArray[np.uint8]
 
 
 @kernel
+def mark_dirty(r: int, dirty: U1, dirty_rows: I8, counters: I8) -> None:
+    """Remember that row `r` changed since the last flush."""
+    if dirty[r] == 0:
+        dirty[r] = 1
+        dirty_rows[counters[row.DIRTY]] = r
+        counters[row.DIRTY] += 1
+
+
+@kernel
 def stored_words(words: I8) -> int:
-    """Words of a row that storage needs: up to the last used entry, or all once payments were dropped."""
+    """Words that storage needs: header and used places of the ring, or all once payments were dropped."""
     used: int = words[row.USED]
-    return row.ROW_WORDS if words[row.DROPPED] > 0 else row.RING_AT + used * row.ENTRY_WORDS
+    return row.ROW_WORDS if words[row.DROPPED] > 0 else row.HEADER_WORDS + used * row.RING_FIELDS
 
 
 @kernel
@@ -37,31 +45,47 @@ def pack(words: I8, rows: I8, ends: I8, out: I8) -> None:
     at = 0
     for i in range(rows.size):
         r = rows[i]
-        for k in range(ends[i] - at):
-            out[at + k] = words[r, k]
+        if ends[i] - at == row.ROW_WORDS:
+            out[at : ends[i]] = words[r]
+        else:
+            out[at : at + row.HEADER_WORDS] = words[r, : row.HEADER_WORDS]
+            used = words[r, row.USED]
+            to = at + row.HEADER_WORDS
+            for field in range(row.RING_FIELDS):
+                of = row.TIMES + field * RING
+                for k in range(used):
+                    out[to + k] = words[r, of + k]
+                to += used
         at = ends[i]
 
 
 @kernel
 def unpack(words: I8, rows: I8, ends: I8, packed: I8) -> int:
-    """Put packed rows back, zeros behind them. Returns the number of the first that is no row, or -1."""
+    """Put packed rows back, zeros where they have none. The number of the first that is no row, or -1."""
     at = 0
     for i in range(rows.size):
-        r = rows[i]
         size = ends[i] - at
-        if size < row.RING_AT or size > row.ROW_WORDS:
+        if size < row.HEADER_WORDS:
             return i
         used = packed[at + row.USED]
-        dropped = packed[at + row.DROPPED]
         head = packed[at + row.HEAD]
+        dropped = packed[at + row.DROPPED]
         if used < 0 or used > RING or head < 0 or head >= RING or dropped < 0:
             return i
-        if stored_words(packed[at : at + row.RING_AT]) != size:
+        if size != stored_words(packed[at:]):
             return i
-        for k in range(size):
-            words[r, k] = packed[at + k]
-        for k in range(size, row.ROW_WORDS):
-            words[r, k] = 0
+        target = words[rows[i]]
+        if size == row.ROW_WORDS:
+            target[:] = packed[at : ends[i]]
+        else:
+            target[: row.HEADER_WORDS] = packed[at : at + row.HEADER_WORDS]
+            target[row.HEADER_WORDS :] = 0
+            of = at + row.HEADER_WORDS
+            for field in range(row.RING_FIELDS):
+                to = row.TIMES + field * RING
+                for k in range(used):
+                    target[to + k] = packed[of + k]
+                of += used
         at = ends[i]
     return -1
 
@@ -85,12 +109,12 @@ def set_actions(
         if r < 0:
             continue
         for out in range(2):
-            e = find(words[r], events[i], out)
-            if e >= 0:
-                tag = words[r, e + row.TAG]
+            j = find(words[r], events[i], out, -1)
+            if j >= 0:
+                tag = words[r, row.TAGS + j]
                 with_action = (tag & ((1 << row.ACTION_SHIFT) - 1)) | (
                     np.int64(actions[i]) << row.ACTION_SHIFT
                 )
                 if with_action != tag:
-                    words[r, e + row.TAG] = with_action
+                    words[r, row.TAGS + j] = with_action
                     mark_dirty(r, dirty, dirty_rows, counters)

@@ -1,8 +1,8 @@
 """The shape of an account's row, and where rows live.
 
-A row is one packed record: facts and running figures, then the ring of the last payments, then day buckets.
-The buckets are only in use once the ring has dropped a payment; until then the ring knows all they could.
-So a row is stored as its first bytes: up to the last used ring entry, or whole once payments were dropped.
+A row is one packed record: facts and running figures, then the ring of the last payments as one array a
+field, then day buckets. The buckets are only in use once the ring has dropped a payment; until then the ring
+knows all they could, and a row is stored without them and without the ring's unused places.
 
 Kernels see rows twice, as int64 and as float64 words of the same memory, and find fields by the word numbers
 below. All is little-endian.
@@ -29,19 +29,8 @@ NIGHT_PERIOD_DAYS: Final = 15
 MISSING: Final = int(np.iinfo(np.int64).min)
 """A time, day or year that is not known."""
 
-ENTRY: Final = np.dtype(
-    [
-        ("ts", "<i8"),
-        ("amount", "<f8"),
-        ("counterparty", "<u8"),
-        ("event", "<u8"),
-        ("content", "<u4"),
-        ("day", "<u2"),  # local days since 1970
-        ("flags", "u1"),
-        ("action", "u1"),
-    ]
-)
-"""One payment in the ring, oldest first from `head` on; equal times in order of arrival."""
+TAG: Final = np.dtype([("content", "<u4"), ("day", "<u2"), ("flags", "u1"), ("action", "u1")])
+"""What one payment in the ring carries beside its numbers; `day` counts local days since 1970."""
 
 BUCKET: Final = np.dtype(
     [("first", "<i8"), ("in_count", "<u4"), ("out_count", "<u4"), ("in_sum", "<f8"), ("out_sum", "<f8")]
@@ -74,7 +63,11 @@ ROW: Final = np.dtype(
         ("last_day", "<i8"),  # newest local day with a bucket
         ("night_period", "<i8"),  # newest period with a night payment
         ("night_max", "<f8", (NIGHT_PERIODS,)),  # at period % NIGHT_PERIODS
-        ("ring", ENTRY, (RING,)),
+        ("times", "<i8", (RING,)),  # of the ring, oldest first from `head` on; equal times by arrival
+        ("amounts", "<f8", (RING,)),
+        ("counterparties", "<u8", (RING,)),
+        ("events", "<u8", (RING,)),
+        ("tags", TAG, (RING,)),
         ("days", BUCKET, (DAYS,)),
     ]
 )
@@ -110,23 +103,29 @@ ADDRESS_CHANGED: Final = _word(ROW, "address_changed")
 LAST_DAY: Final = _word(ROW, "last_day")
 NIGHT_PERIOD: Final = _word(ROW, "night_period")
 NIGHT_MAX: Final = _word(ROW, "night_max")
-RING_AT: Final = _word(ROW, "ring")
+TIMES: Final = _word(ROW, "times")
+AMOUNTS: Final = _word(ROW, "amounts")
+COUNTERPARTIES: Final = _word(ROW, "counterparties")
+EVENTS: Final = _word(ROW, "events")
+TAGS: Final = _word(ROW, "tags")
 DAYS_AT: Final = _word(ROW, "days")
 ROW_WORDS: Final = ROW.itemsize // WORD
+HEADER_WORDS: Final = TIMES
+RING_FIELDS: Final = 5
+"""Arrays of the ring, each of `RING` words, from `TIMES` on."""
 
-ENTRY_WORDS: Final = ENTRY.itemsize // WORD
-AMOUNT: Final = _word(ENTRY, "amount")
-COUNTERPARTY: Final = _word(ENTRY, "counterparty")
-EVENT: Final = _word(ENTRY, "event")
-TAG: Final = _word(ENTRY, "content")
-"""Word of content (bits 0-31), day (32-47), flags (48-55) and action (56-63)."""
+CONTENT_MASK: Final = 0xFFFFFFFF
 DAY_SHIFT: Final = 32
+DAY_MASK: Final = 0xFFFF
 FLAGS_SHIFT: Final = 48
 ACTION_SHIFT: Final = 56
+"""Where a tag's word has its parts."""
 
 BUCKET_WORDS: Final = BUCKET.itemsize // WORD
 BUCKET_COUNTS: Final = _word(BUCKET, "in_count")
 """Word of the count in (bits 0-31) and out (32-63)."""
+OUT_COUNT_SHIFT: Final = 32
+IN_COUNT_MASK: Final = 0xFFFFFFFF
 BUCKET_SUMS: Final = _word(BUCKET, "in_sum")
 """First of two words: in, out."""
 
@@ -135,8 +134,13 @@ NEAR_LIMIT: Final = 2
 SMALL: Final = 4
 NIGHT: Final = 8
 LATEST: Final = 16
-"""Bits of an entry's flags. `LATEST`: no newer entry has the same counterparty and direction. Distinct
+"""Bits of a tag's flags. `LATEST`: no newer entry has the same counterparty and direction. Distinct
 counterparties are then counted by adding these up."""
+
+
+NEWEST_COUNTED: Final = 0
+DIRTY: Final = 1
+"""Counters of a store of rows: newest time counted in any of them, and how many are dirty."""
 
 
 def _blank() -> npt.NDArray[np.int64]:
@@ -146,7 +150,7 @@ def _blank() -> npt.NDArray[np.int64]:
     for field in ("opened", "opened_at", "birth_year", "birth_year_at", "kind_at"):
         row[field] = MISSING
     row["kind"] = np.nan
-    return row.view(np.int64)[:RING_AT].copy()
+    return row.view(np.int64)[:HEADER_WORDS].copy()
 
 
 BLANK: Final = _blank()

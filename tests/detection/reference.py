@@ -155,8 +155,11 @@ class ReferenceProfiles:
                 entries = earlier + ([now] if now.out == (way == "out") else [])
                 count, total = len(entries), math.fsum(e.amount for e in entries)
                 incomplete = len(account.counted) > RING and ring[0].ts > t - length
-                if length >= 3 * DAY and incomplete and not late:
+                if length >= 3 * DAY and incomplete:
                     of_days = self.whole_days([*account.counted, now], t - length)
+                    if late:
+                        own = [e for e in [*before, now] if e.day == now.day]
+                        of_days = [e for e in of_days if e.day < now.day] + own
                     entries = [e for e in of_days if e.out == (way == "out")]
                     count, total = max(count, len(entries)), max(total, math.fsum(e.amount for e in entries))
                 figures[f"{way}_count_{window}"] = count

@@ -1,0 +1,224 @@
+"""Where the rows of a partition's accounts are: found by account, grown, marked dirty, stored, taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import islice, repeat
+from typing import Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from stream_guard.detection import rows as row
+from stream_guard.detection.row_kernels import newest_of, pack, row_ends, unpack
+
+I8 = npt.NDArray[np.int64]
+F8 = npt.NDArray[np.float64]
+U1 = npt.NDArray[np.uint8]
+
+_LOAD_CHUNK: Final = 8192
+"""Rows put back at once: enough to forget the cost of a call, few enough to hold twice."""
+
+_PACK_CHUNK: Final = 128
+"""Rows packed at once: 0.5 MB at most, so that they are still in the cache when they are cut apart."""
+
+_NO_ROW: Final = (
+    "the stored row of account {!r} is none of this release's: it was written under another schema or is "
+    "damaged; compare the schema hashes, or rebuild the state from the topics"
+)
+
+
+class Undo(NamedTuple):
+    """The state before a batch, as far as the batch may change it."""
+
+    accounts: int
+    rows: I8
+    ends: I8
+    packed: I8
+    newest_ts: int
+    dirty: int
+    flush: int
+
+
+class RowStore:
+    """Rows by account.
+
+    Row numbers never change while an account has a row. Kernels take `words`, `floats`, `dirty`, `dirty_rows`
+    and `counters`; all but the last may be replaced by `rows_of`, so they must be read after it.
+
+    Parameters
+    ----------
+    capacity
+        Rows to begin with; memory doubles.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self._memory = row.RowMemory(capacity)
+        self._index: dict[bytes, int] = {}
+        self._accounts: list[bytes] = []
+        self._flush = 0
+        self.dirty: U1 = np.zeros(self._memory.capacity, np.uint8)
+        self.dirty_rows: I8 = np.zeros(self._memory.capacity, np.int64)
+        self.counters: I8 = np.array([row.MISSING, 0], np.int64)
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    @property
+    def words(self) -> I8:
+        """int64[capacity, ROW_WORDS]."""
+        return self._memory.words
+
+    @property
+    def floats(self) -> F8:
+        """float64[capacity, ROW_WORDS], the same memory."""
+        return self._memory.floats
+
+    @property
+    def newest_ts(self) -> int:
+        """Newest event time counted, or `MISSING`."""
+        return int(self.counters[row.NEWEST_COUNTED])
+
+    def rows_of(self, ids: Sequence[bytes], create: bool) -> I8:
+        """Row numbers of accounts.
+
+        Parameters
+        ----------
+        ids
+            n account ids, UTF-8.
+        create
+            Whether an unknown account gets a row.
+
+        Returns
+        -------
+        int64[n]
+            -1 for an unknown account, if none is made.
+        """
+        rows = np.fromiter(map(self._index.get, ids, repeat(-1)), np.int64, len(ids))
+        if create:
+            unknown = np.flatnonzero(rows < 0)
+            if len(unknown):
+                self._create(ids, unknown, rows)
+        return rows
+
+    def _create(self, ids: Sequence[bytes], unknown: I8, rows: I8) -> None:
+        before = len(self._accounts)
+        for i in unknown.tolist():
+            account = ids[i]
+            rows[i] = self._index.setdefault(account, len(self._accounts))
+            if rows[i] == len(self._accounts):
+                self._accounts.append(account)
+        after = len(self._accounts)
+        if after > self._memory.capacity:
+            self._memory.grow(after)
+            more = self._memory.capacity - len(self.dirty)
+            self.dirty = np.concatenate([self.dirty, np.zeros(more, np.uint8)])
+            self.dirty_rows = np.concatenate([self.dirty_rows, np.zeros(more, np.int64)])
+        self.words[before:after, : row.HEADER_WORDS] = row.BLANK
+
+    def mark(self, r: int) -> None:
+        """Row `r` changed since the last flush."""
+        if not self.dirty[r]:
+            self.dirty[r] = 1
+            self.dirty_rows[self.counters[row.DIRTY]] = r
+            self.counters[row.DIRTY] += 1
+
+    def undo(self, ids: Iterable[bytes]) -> Undo:
+        """Remember the rows of some accounts as they are now.
+
+        Parameters
+        ----------
+        ids
+            Every account that what follows may touch; unknown ones are those `rollback` will remove.
+        """
+        rows = np.unique(self.rows_of(list(ids), create=False))
+        rows = rows[rows >= 0]
+        ends, packed = self._packed(rows)
+        return Undo(
+            len(self._accounts),
+            rows,
+            ends,
+            packed,
+            self.newest_ts,
+            int(self.counters[row.DIRTY]),
+            self._flush,
+        )
+
+    def rollback(self, token: Undo) -> None:
+        """Make everything since `undo` as if it had not been; rows created since are gone.
+
+        Raises
+        ------
+        ValueError
+            If rows were flushed since: what was stored cannot be taken back.
+        """
+        if token.flush != self._flush:
+            raise ValueError("rows were flushed after the undo was taken; roll back before the next flush")
+        for account in self._accounts[token.accounts :]:
+            del self._index[account]
+        self.words[token.accounts : len(self._accounts)] = 0
+        del self._accounts[token.accounts :]
+        unpack(self.words, token.rows, token.ends, token.packed)
+        self.dirty[self.dirty_rows[token.dirty : self.counters[row.DIRTY]]] = 0
+        self.counters[row.DIRTY] = token.dirty
+        self.counters[row.NEWEST_COUNTED] = token.newest_ts
+
+    def take_dirty(self) -> list[tuple[bytes, bytes]]:
+        """Rows changed since the last call, by account, in the order in which they changed first.
+
+        Returns
+        -------
+        list of (bytes, bytes)
+            Account id; the row as `load` takes it (`rows.ROW`, cut behind what is in use).
+        """
+        rows = self.dirty_rows[: self.counters[row.DIRTY]].copy()
+        self.dirty[rows] = 0
+        self.counters[row.DIRTY] = 0
+        self._flush += 1
+        accounts = self._accounts
+        out: list[tuple[bytes, bytes]] = []
+        for at in range(0, len(rows), _PACK_CHUNK):
+            some = rows[at : at + _PACK_CHUNK]
+            ends, packed = self._packed(some)
+            stops = (ends * row.WORD).tolist()
+            data = memoryview(packed).cast("B")
+            start = 0
+            for r, stop in zip(some.tolist(), stops, strict=True):
+                out.append((accounts[r], data[start:stop].tobytes()))
+                start = stop
+        return out
+
+    def _packed(self, rows: I8) -> tuple[I8, I8]:
+        ends = np.empty(len(rows), np.int64)
+        row_ends(self.words, rows, ends)
+        packed = np.empty(ends[-1] if len(rows) else 0, np.int64)
+        pack(self.words, rows, ends, packed)
+        return ends, packed
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Put stored rows back; of several rows of one account the last counts. Loaded rows are not dirty.
+
+        Parameters
+        ----------
+        items
+            As `take_dirty` gave them, stored under the same `SCHEMA_HASH`.
+
+        Raises
+        ------
+        ValueError
+            If something is no row; the sentence names the account.
+        """
+        rest = iter(items)
+        while chunk := list(islice(rest, _LOAD_CHUNK)):
+            keys = [key for key, _ in chunk]
+            values = [value for _, value in chunk]
+            sizes = np.fromiter(map(len, values), np.int64, len(values))
+            odd = np.flatnonzero(sizes % row.WORD)
+            if len(odd):
+                raise ValueError(_NO_ROW.format(keys[odd[0]]))
+            packed = np.frombuffer(bytearray().join(values), np.int64)
+            rows = self.rows_of(keys, create=True)
+            wrong = unpack(self.words, rows, np.cumsum(sizes // row.WORD), packed)
+            if wrong >= 0:
+                raise ValueError(_NO_ROW.format(keys[wrong]))
+            self.counters[row.NEWEST_COUNTED] = max(self.newest_ts, newest_of(self.words, rows))
