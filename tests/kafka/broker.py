@@ -153,7 +153,8 @@ class Broker:
         (self.folder / "server.properties").write_text("".join(lines))
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # Its first byte is fixed: an id that begins with a dash would be taken for an option.
+        cluster = base64.urlsafe_b64encode(b"K" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
         command = [*self._run, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster]
         command += ["-c", str(self.folder / "server.properties")]
         result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=self.folder)
