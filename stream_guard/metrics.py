@@ -127,7 +127,7 @@ def _partition_gauges(views: list[PartitionView]) -> Iterator[Metric]:
 def _warning_gauges(tallies: Tallies) -> Iterator[Metric]:
     by_rule = GaugeMetricFamily(
         "stream_guard_warnings_by_rule",
-        "Warnings opened, updated, escalated, closed, by rule model and severity; a warning counts for each of its rules",
+        "Warnings opened, updated, escalated, closed, by rule model; a warning counts for each of its rules",
         labels=["rule", "severity", "event"],
     )
     for count in tallies.warnings_by_rule():
@@ -177,7 +177,7 @@ def _feedback_gauges(tallies: Tallies) -> Iterator[Metric]:
     )
     by_rule = GaugeMetricFamily(
         "stream_guard_hits_by_rule",
-        "The same by rule model; every live rule on a warning is credited, so these do not add up to the whole",
+        "The same by rule model; every live rule on a warning is credited: these do not add up",
         labels=["rule", "standing"],
     )
     for rule, rate in tallies.hit_rates_by_rule().items():

@@ -116,7 +116,11 @@ def build_app(
         key_serializer="raw",
         value_serializer="raw",
     )
-    thread = type("WorkerThread", (LoopConsumerThread,), {"consumer_options": connection, "fetch_wait_ms": fetch_wait_ms})
+    thread = type(
+        "WorkerThread",
+        (LoopConsumerThread,),
+        {"consumer_options": connection, "fetch_wait_ms": fetch_wait_ms},
+    )
     consumer = type(
         "WorkerConsumer",
         (Consumer,),

@@ -16,11 +16,12 @@ from stream_guard.alerts import ALERT_HEADERS, DECISION_HEADERS, Alert, encode_a
 from stream_guard.detection import pipeline
 from stream_guard.detection.batches import Legs, size, take
 from stream_guard.detection.columns import payments
+from stream_guard.detection.conclusions import fallback_decision
 from stream_guard.detection.findings import Finding
 from stream_guard.detection.hashing import murmur2_partition, murmur2_partitions
 from stream_guard.detection.state import Context
 from stream_guard.detection.vocabulary import Action, Reject, Rejection
-from stream_guard.events import parse_account_update, parse_disposition, parse_transactions
+from stream_guard.events import Transaction, parse_account_update, parse_disposition, parse_transactions
 from stream_guard.feedback.dispositions import Verdict, dispose
 from stream_guard.metrics import Metrics
 from stream_guard.streaming import legs as frames
@@ -100,33 +101,74 @@ class Handlers:
 
     def transactions(self, partition: Partition, records: Sequence[Any]) -> None:
         """Validate payments, count them in their payers' rows, send their legs on."""
-        bank = self._context.bank
-        events, kept, refused = parse_transactions([r.value for r in records], bank.base_currency)
-        self._refuse(partition, records, refused)
-        chosen = records if len(kept) == len(records) else [records[i] for i in kept]
-        columns, refused = payments(
-            events,
-            [r.offset for r in chosen],
-            [r.timestamp for r in chosen],
-            [r.key for r in chosen],
-            partition.number,
-            bank,
-            self._wall_ms(),
-        )
-        self._refuse(partition, chosen, refused)
-        if refused:
-            dropped = {rejection.index for rejection in refused}
-            chosen = [record for i, record in enumerate(chosen) if i not in dropped]
-        legs, refused = pipeline.payer_leg(columns, partition.number, partition.state)
-        self._refuse(partition, chosen, refused)
         self._metrics.events_in.inc(len(records))
         self._metrics.payer_batch.observe(np.array([len(records)], dtype=np.float64))
-        if refused:
+        events, kept, refused = parse_transactions(
+            [record.value for record in records], self._context.bank.base_currency
+        )
+        self._refuse(partition, records, refused)
+        chosen = records if len(kept) == len(records) else [records[i] for i in kept]
+        try:
+            self._first_hop(partition, chosen, events)
+        except pipeline.NotCounted:
+            for record, event in zip(chosen, events, strict=True):
+                try:
+                    self._first_hop(partition, [record], [event])
+                except pipeline.NotCounted as failure:
+                    self._fall_back(partition, record, event, str(failure))
+
+    def _first_hop(self, partition: Partition, records: Sequence[Any], events: Sequence[Transaction]) -> None:
+        try:
+            columns, refused = payments(
+                events,
+                [record.offset for record in records],
+                [record.timestamp for record in records],
+                [record.key for record in records],
+                partition.number,
+                self._context.bank,
+                self._wall_ms(),
+            )
+        except Exception as error:
+            raise pipeline.NotCounted(f"reading the payment failed: {error!r}") from error
+        accepted = _without(records, refused)
+        legs, too_late = pipeline.payer_leg(columns, partition.number, partition.state)
+        self._refuse(partition, records, refused)
+        self._refuse(partition, accepted, too_late)
+        targets = columns.partition
+        if too_late:
             keep = np.ones(size(columns), dtype=np.bool_)
-            keep[[rejection.index for rejection in refused]] = False
-            self._send_legs(partition, legs, columns.partition[keep])
-        else:
-            self._send_legs(partition, legs, columns.partition)
+            keep[[rejection.index for rejection in too_late]] = False
+            targets = targets[keep]
+        self._send_legs(partition, legs, targets)
+
+    def _fall_back(self, partition: Partition, record: Any, event: Transaction, message: str) -> None:
+        """A payment that our own defect met in the first hop: dead letter and fallback decision."""
+        self._refuse(partition, [record], [Rejection(0, Reject.PROCESSING_FAILED, message)])
+        self._decide_plainly(
+            partition,
+            (event["event_id"], event["ts"], event["account"], event["counterparty"]),
+            (event["amount"], event["currency"] or self._context.bank.base_currency),
+            record.timestamp,
+        )
+
+    def _decide_plainly(
+        self,
+        partition: Partition,
+        names: tuple[str, int, str, str],
+        money: tuple[float, str],
+        produced: int,
+    ) -> None:
+        now = self._wall_ms()
+        deadline = self._context.policy.deadline_ms
+        key, value = fallback_decision(
+            *names,
+            *money,
+            action=self._fallback,
+            late=0 < deadline < now - produced,
+            now_ms=now,
+            state=partition.state,
+        )
+        self._send_decisions(partition, [(key, value)])
 
     def _send_legs(self, partition: Partition, legs: Legs, targets: Any) -> None:
         if not size(legs):
@@ -149,25 +191,46 @@ class Handlers:
         if repeats:
             self._metrics.leg_repeats.inc(repeats)
             legs = take(legs, fresh)
+        if size(legs) <= LEGS_AT_ONCE:
+            self._second_hop(partition, legs)
+            return
         for start in range(0, size(legs), LEGS_AT_ONCE):
-            part = (
-                legs
-                if size(legs) <= LEGS_AT_ONCE
-                else take(legs, np.arange(start, min(start + LEGS_AT_ONCE, size(legs))))
-            )
-            self._decide(partition, part)
+            some = np.arange(start, min(start + LEGS_AT_ONCE, size(legs)))
+            self._second_hop(partition, take(legs, some))
+
+    def _second_hop(self, partition: Partition, legs: Legs) -> None:
+        try:
+            self._decide(partition, legs)
+        except pipeline.NotCounted:
+            for position in range(size(legs)):
+                try:
+                    self._decide(partition, take(legs, np.array([position])))
+                except pipeline.NotCounted as failure:
+                    rejection = Rejection(position, Reject.PROCESSING_FAILED, str(failure))
+                    self._refuse_leg(partition, legs, rejection)
+                    event_id, payer, payee, currency = legs.texts[position].decode().split("\0")
+                    self._decide_plainly(
+                        partition,
+                        (event_id, int(legs.ts[position]), payer, payee),
+                        (float(legs.amount_original[position]), currency),
+                        int(legs.produced[position]),
+                    )
+
+    def _send_decisions(self, partition: Partition, decisions: Sequence[tuple[bytes, bytes]]) -> None:
+        if not decisions:
+            return
+        topic = self._topics.decisions
+        targets = murmur2_partitions([key for key, _ in decisions], self._partitions_of[topic]).tolist()
+        for target, (key, value) in zip(targets, decisions, strict=True):
+            partition.keep(self._outputs.put(topic, target, key, value, DECISION_HEADERS))
 
     def _decide(self, partition: Partition, legs: Legs) -> None:
         decided = pipeline.payee_leg(legs, partition.state, self._wall_ms(), self._fallback)
-        if decided.decisions:
-            keys = [key for key, _ in decided.decisions]
-            targets = murmur2_partitions(keys, self._partitions_of[self._topics.decisions]).tolist()
-            for target, (key, value) in zip(targets, decided.decisions, strict=True):
-                delivery = self._outputs.put(self._topics.decisions, target, key, value, DECISION_HEADERS)
-                partition.keep(delivery)
+        self._send_decisions(partition, decided.decisions)
         self._queue_alerts(partition, decided.alerts)
-        for case in decided.cases:
-            partition.records.append(Record(self._topics.cases, case.account, case.finding.to_bytes()))
+        for finding in decided.cases:
+            record = Record(self._topics.cases, finding.account.encode(), finding.to_bytes())
+            partition.records.append(record)
         for rejection in decided.refused:
             self._refuse_leg(partition, legs, rejection)
         self._count(decided)
@@ -318,3 +381,10 @@ class Handlers:
         partition.keep(self._outputs.put(self._topics.dead_letters, target, None, body, tuple(headers)))
         partition.state.tallies.rejected(reason)
         self._metrics.dead_letters.labels(topic, str(reason)).inc()
+
+
+def _without(records: Sequence[Any], refused: Sequence[Rejection]) -> Sequence[Any]:
+    if not refused:
+        return records
+    dropped = {rejection.index for rejection in refused}
+    return [record for i, record in enumerate(records) if i not in dropped]

@@ -41,7 +41,7 @@ class Lease:
         self._renewed = asyncio.Event()
 
     def renew(self, asked_at: float) -> None:
-        """The coordinator accepted what was asked at `asked_at`: the question's time counts, not the answer's."""
+        """The coordinator accepted what was asked at `asked_at`; the time of the question counts."""
         self._until = max(self._until, asked_at + self._seconds)
         self._renewed.set()
 

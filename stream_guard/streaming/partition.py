@@ -222,8 +222,8 @@ class Partition:
         if meta is None:
             if rows or warnings:
                 raise StateRefused(
-                    f"the changelog of partition {self.number} has rows but no meta record: it was not written "
-                    "by stream_guard, or it was cut; start under a new application id"
+                    f"the changelog of partition {self.number} has rows but no meta record: it was not "
+                    "written by stream_guard, or it was cut; start under a new application id"
                 )
             return None
         self._restore(orjson.loads(meta))

@@ -35,7 +35,7 @@ POLL_S = 0.002
 """How often a waiting batch looks whether it may go on."""
 
 CHUNK = 1_000
-"""Records of one fetch applied at a time: 5-10 ms, after which sockets, heartbeats and flushes get their turn."""
+"""Records of one fetch applied at a time: 5-10 ms, then sockets, heartbeats and flushes get their turn."""
 
 
 class Processor:
@@ -314,16 +314,16 @@ def check_bounds(tp: TP, offset: int, first: int, end: int) -> None:
     """
     if offset < first:
         raise StateRefused(
-            f"{tp.topic}-{tp.partition} starts at offset {first} but the state ends at {offset}: records were "
-            "deleted before they were read (retention too short for the outage). Raise retention.ms; if the "
-            "loss is accepted, start under a new application id"
+            f"{tp.topic}-{tp.partition} starts at offset {first} but the state ends at {offset}: records "
+            "were deleted before they were read (retention too short for the outage). Raise retention.ms; if "
+            "the loss is accepted, start under a new application id"
         )
     if offset > end:
         raise StateRefused(
-            f"{tp.topic}-{tp.partition} ends at offset {end} but the state has read to {offset}: the topic was "
-            "made anew. Start under a new application id, or restore the topic"
+            f"{tp.topic}-{tp.partition} ends at offset {end} but the state has read to {offset}: the topic "
+            "was made anew. Start under a new application id, or restore the topic"
         )
 
 
 async def _no_bounds(tps: set[TP]) -> Mapping[TP, tuple[int, int]]:
-    return {tp: (0, 0) for tp in tps}
+    return dict.fromkeys(tps, (0, 0))

@@ -7,7 +7,7 @@ import logging
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import aiokafka
 import faust
@@ -36,6 +36,7 @@ from stream_guard.streaming.processor import Processor
 from stream_guard.streaming.signals import SignalReader
 from stream_guard.streaming.state import MemoryState, Record, StateBackend
 from stream_guard.streaming.topics import partition_counts
+from stream_guard.streaming.transport import Consumer
 from stream_guard.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
@@ -191,22 +192,26 @@ class Worker:
             gather_s=lambda: settings.consumer.gather_ms / 1000,
         )
 
-        async def bounds(tps: set[TP]) -> Mapping[TP, tuple[int, int]]:
-            consumer = app.consumer._thread._ensure_consumer()
-            first, end = await asyncio.gather(
-                consumer.beginning_offsets(list(tps)), consumer.end_offsets(list(tps))
-            )
-            return {tp: (first[tp], end[tp]) for tp in tps}
-
-        async def on_assigned(sender: faust.App, assigned: set[TP], **_: Any) -> None:
+        async def on_assigned(sender: Any, *assigned: Any, **_: Any) -> None:
             # With partitions, Faust opens them by seeking; without any it does not ask.
-            if not assigned:
+            if not assigned[0]:
                 await self.processor.open(set())
 
-        app.on_partitions_assigned.connect(on_assigned)
-        self.processor.bounds = bounds
-        self.processor.flow_suspended = lambda: not app.consumer.flow_active
+        cast(Any, app.on_partitions_assigned).connect(on_assigned)
+        self.processor.bounds = self._bounds
+        self.processor.flow_suspended = lambda: not self._consumer.flow_active
         return app
+
+    @property
+    def _consumer(self) -> Consumer:
+        return cast(Consumer, self.app.consumer)
+
+    async def _bounds(self, tps: set[TP]) -> Mapping[TP, tuple[int, int]]:
+        consumer = self._consumer.kafka()
+        first, end = await asyncio.gather(
+            consumer.beginning_offsets(list(tps)), consumer.end_offsets(list(tps))
+        )
+        return {tp: (first[tp], end[tp]) for tp in tps}
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -259,9 +264,8 @@ class Worker:
                 self._refresh_ends(partition)
 
     def _refresh_ends(self, partition: Partition) -> None:
-        consumer = self.app.consumer
         for topic in self.keyed.values():
-            high = consumer.highwater(TP(topic, partition.number))
+            high = self._consumer.highwater(TP(topic, partition.number))
             if high is not None:
                 partition.ends[topic] = high
 
@@ -358,4 +362,3 @@ def configure_logging(settings: Settings) -> None:
     logging.basicConfig(level=settings.log.level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("aiokafka", "kafka", "faust", "mode"):
         logging.getLogger(name).setLevel(logging.WARNING)
-
