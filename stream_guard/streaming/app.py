@@ -14,6 +14,7 @@ import faust
 from faust.auth import SASLCredentials, SSLCredentials
 from yarl import URL
 
+from stream_guard.streaming.gather import Gather
 from stream_guard.streaming.transport import Batch, Consumer, LoopConsumerThread, OffsetKeeper, Transport
 
 OPEN_TIMEOUT_S = 600.0
@@ -70,7 +71,7 @@ def build_app(
     heartbeat_s: float,
     max_poll_records: int,
     fetch_wait_ms: int,
-    gather_s: Callable[[], float],
+    gather: Gather,
 ) -> faust.App:
     """Make the application with its five agents.
 
@@ -80,8 +81,8 @@ def build_app(
         Names by role: transactions, legs, cases, dispositions, account_updates.
     connection
         Security arguments of aiokafka clients (no bootstrap servers).
-    gather_s
-        Seconds to gather before the next fetch: latency against CPU.
+    gather
+        Decides how long to gather before the next fetch.
     """
     urls = [URL(f"kafka://{broker}") for broker in brokers]
     app = faust.App(
@@ -128,7 +129,7 @@ def build_app(
             "keeper": processor,
             "leading_topic": topics["legs"],
             "deferred_topic": topics["transactions"],
-            "gather_s": staticmethod(gather_s),
+            "gather": gather,
             "_new_consumer_thread": lambda self: thread(self, loop=self.loop, beacon=self.beacon),
         },
     )

@@ -10,6 +10,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
 from stream_guard.settings import Settings
+from stream_guard.streaming.topic_plan import LARGEST_INPUT
 from stream_guard.streaming.topics import BOOTSTRAP_S, BrokerUnreachable, TopicsRefused, require_listener
 
 POLL_MS = 500
@@ -40,6 +41,7 @@ def consumer(settings: Settings) -> Iterator[KafkaConsumer]:
             allow_auto_create_topics=False,
             bootstrap_timeout_ms=int(BOOTSTRAP_S * 1000),
             max_poll_records=POLL_RECORDS,
+            max_partition_fetch_bytes=2 * LARGEST_INPUT,
         )
         try:
             yield client
@@ -65,6 +67,7 @@ def producer(settings: Settings) -> Iterator[KafkaProducer]:
             allow_auto_create_topics=False,
             bootstrap_timeout_ms=int(BOOTSTRAP_S * 1000),
             max_block_ms=int(DELIVERY_S * 1000),
+            max_request_size=2 * LARGEST_INPUT,
         )
         try:
             yield client

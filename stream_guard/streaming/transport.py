@@ -25,6 +25,8 @@ from faust.transport.drivers.aiokafka import Transport as FaustTransport
 from faust.types import TP
 from mode import Service
 
+from stream_guard.streaming.gather import Gather
+
 MAX_FETCH_BYTES = 8 * 1024 * 1024
 """Of one partition. Larger than any record a topic may hold, so that one oversized record cannot stop it."""
 
@@ -153,7 +155,7 @@ class Consumer(FaustConsumer):
     keeper: ClassVar[OffsetKeeper]
     leading_topic: ClassVar[str] = ""
     deferred_topic: ClassVar[str] = ""
-    gather_s: Callable[[], float] = staticmethod(lambda: 0.0)
+    gather: ClassVar[Gather]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -169,9 +171,9 @@ class Consumer(FaustConsumer):
         Faust would seek back at this point, in the middle of a rebalance. After one, `seek_to_committed`
         sets every position anyway.
         """
-        gather = self.gather_s()
-        if gather > 0:
-            await asyncio.sleep(gather)
+        pause = self.gather.pause()
+        if pause > 0:
+            await asyncio.sleep(pause)
         records, active = await super()._wait_next_records(timeout)
         return (records if self.flow_active else None), active
 
@@ -188,6 +190,7 @@ class Consumer(FaustConsumer):
             fetched = await super()._getmany(active, timeout)
         elif not fetched:
             fetched = await super()._getmany(active - later, BEHIND_WAIT_S)
+        self.gather.fetched(sum(map(len, fetched.values())))
         batches: dict[TP, list[Any]] = {}
         for tp, records in fetched.items():
             own = TP(tp.topic, tp.partition)

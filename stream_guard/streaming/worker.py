@@ -26,6 +26,7 @@ from stream_guard.settings import Settings
 from stream_guard.streaming.app import build_app
 from stream_guard.streaming.dead_letters import dead_letter
 from stream_guard.streaming.fatal import die
+from stream_guard.streaming.gather import Gather
 from stream_guard.streaming.handlers import Handlers, TopicNames
 from stream_guard.streaming.health import HealthServer, Verdict
 from stream_guard.streaming.kafka_state import KafkaState
@@ -189,7 +190,7 @@ class Worker:
             heartbeat_s=settings.consumer.heartbeat_s,
             max_poll_records=settings.consumer.max_poll_records,
             fetch_wait_ms=settings.consumer.fetch_wait_ms,
-            gather_s=lambda: settings.consumer.gather_ms / 1000,
+            gather=Gather(settings.consumer.gather_ms / 1000, time.monotonic, time.process_time),
         )
 
         async def on_assigned(sender: Any, *assigned: Any, **_: Any) -> None:
