@@ -264,9 +264,9 @@ def _hashes(values: Sequence[str | None] | None, n: int) -> U8:
     if values is None:
         return np.zeros(n, np.uint64)
     texts = [value or "" for value in values]
-    text = _TEXT_END.join(texts).encode(errors="replace")
+    text = _TEXT_END.join(texts).encode(errors="surrogatepass")
     if text.count(TEXT_END) != n - 1:
-        return text_hash([value.encode(errors="replace") for value in texts])
+        return text_hash([value.encode(errors="surrogatepass") for value in texts])
     out = np.empty(n, np.uint64)
     hash_separated(np.frombuffer(text, np.uint8), TEXT_END, out)
     return out

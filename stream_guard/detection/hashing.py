@@ -180,7 +180,7 @@ def text_code(text: str | bytes) -> float:
     >>> text_code("TRANSFER") == text_code(b"TRANSFER"), text_code("TRANSFER") == text_code("transfer")
     (True, False)
     """
-    data = text.encode() if isinstance(text, str) else text
+    data = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     return float(text_hash_of(data) >> _CODE_SHIFT)
 
 

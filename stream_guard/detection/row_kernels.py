@@ -78,8 +78,9 @@ def unpack(words: I8, rows: I8, ends: I8, packed: I8) -> int:
         if size == row.ROW_WORDS:
             target[:] = packed[at : ends[i]]
         else:
+            if target[row.USED] > 0:  # what never held a payment is zero, and need not be touched
+                target[row.HEADER_WORDS :] = 0
             target[: row.HEADER_WORDS] = packed[at : at + row.HEADER_WORDS]
-            target[row.HEADER_WORDS :] = 0
             of = at + row.HEADER_WORDS
             for field in range(row.RING_FIELDS):
                 to = row.TIMES + field * RING

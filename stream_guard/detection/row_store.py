@@ -181,7 +181,7 @@ class RowStore:
             some = rows[at : at + _PACK_CHUNK]
             ends, packed = self._packed(some)
             stops = (ends * row.WORD).tolist()
-            data = memoryview(packed).cast("B")
+            data = packed.data.cast("B")
             start = 0
             for r, stop in zip(some.tolist(), stops, strict=True):
                 out.append((accounts[r], data[start:stop].tobytes()))

@@ -150,18 +150,18 @@ class ReferenceProfiles:
         before = [e for e in ring if e.ts <= t]
         figures: dict[str, float] = {}
         for window, length in WINDOWS.items():
+            of_days: list[Entry] = []
+            if length >= 3 * DAY and len(account.counted) > RING and ring[0].ts > t - length:
+                of_days = self.whole_days([*account.counted, now], t - length)
+                if late:
+                    own = [e for e in [*before, now] if e.day == now.day]
+                    of_days = [e for e in of_days if e.day < now.day] + own
             for way in ("in", "out"):
                 earlier = [e for e in before if e.ts > t - length and e.out == (way == "out")]
                 entries = earlier + ([now] if now.out == (way == "out") else [])
                 count, total = len(entries), math.fsum(e.amount for e in entries)
-                incomplete = len(account.counted) > RING and ring[0].ts > t - length
-                if length >= 3 * DAY and incomplete:
-                    of_days = self.whole_days([*account.counted, now], t - length)
-                    if late:
-                        own = [e for e in [*before, now] if e.day == now.day]
-                        of_days = [e for e in of_days if e.day < now.day] + own
-                    entries = [e for e in of_days if e.out == (way == "out")]
-                    count, total = max(count, len(entries)), max(total, math.fsum(e.amount for e in entries))
+                entries = [e for e in of_days if e.out == (way == "out")]
+                count, total = max(count, len(entries)), max(total, math.fsum(e.amount for e in entries))
                 figures[f"{way}_count_{window}"] = count
                 figures[f"{way}_sum_{window}"] = total
                 figures[f"{way}_max_{window}"] = max((e.amount for e in earlier), default=NAN)
