@@ -4,8 +4,10 @@ import json
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
 from stream_guard.cli import main
+from stream_guard.detection.hashing import murmur2_partition
 from stream_guard.detection.vocabulary import Reject
 from stream_guard.streaming.dead_letters import dead_letter
 from tests.kafka.harness import Env, Kafka, settings_of
@@ -99,7 +101,7 @@ def test_redrive_sends_the_source_record_again_under_its_key(
     kafka: Kafka, environment: Env, capsys: pytest.CaptureFixture[str]
 ) -> None:
     topic = settings_of(environment).topics.transactions
-    whole = b'{"x": "' + b"y" * 200_000 + b'"}'
+    whole = b'{"x": "' + b"y" * 1_500_000 + b'"}'
     kafka.send(topic, [("A1", whole)], origin=b"core")
     (record,) = kafka.read(topic, at_least=1)
     refuse(kafka, environment, record, Reject.TOO_LARGE)
@@ -118,10 +120,6 @@ def test_redrive_sends_the_source_record_again_under_its_key(
 def test_a_record_on_the_wrong_partition_is_sent_to_the_right_one(
     kafka: Kafka, environment: Env, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from confluent_kafka import Producer
-
-    from stream_guard.detection.hashing import murmur2_partition
-
     topic = settings_of(environment).topics.transactions
     right = murmur2_partition(b"A1", 2)
     producer = Producer({"bootstrap.servers": kafka.bootstrap})
