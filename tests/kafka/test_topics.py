@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
+from stream_guard.cli import main
+from stream_guard.cli.common import Exit
+from stream_guard.events import parse_transactions
 from stream_guard.streaming.topic_plan import ROLES
 from stream_guard.streaming.topics import (
     DEFAULT_PARTITIONS,
@@ -120,3 +124,50 @@ def test_an_unreachable_broker_is_one_sentence(kafka: Kafka) -> None:
     with pytest.raises(BrokerUnreachable, match=rf"127.0.0.1:{port}: Connection refused.*start it") as caught:
         partition_counts(settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def environment(kafka: Kafka, monkeypatch: pytest.MonkeyPatch) -> Env:
+    variables = kafka.environment()
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return variables
+
+
+def test_the_commands_create_and_check(environment: Env, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["topics", "check", "--json"]) == Exit.REFUSED
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["ok"] is False
+    assert len(answer["problems"]) == answer["topics"] == len(ROLES)
+    assert main(["topics", "create", "--partitions", "3", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["created"]) == len(ROLES)
+    assert main(["topics", "check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ok"] is True
+    assert main(["topics", "create"]) == 0
+    assert capsys.readouterr().out.count("exists  ") == len(ROLES)
+    assert main(["topics", "check"]) == 0
+    assert capsys.readouterr().out == f"All {len(ROLES)} topics are as they should be.\n"
+
+
+def test_unwise_settings_are_shown_and_do_not_fail_the_check(
+    kafka: Kafka, environment: Env, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["topics", "create", "--partitions", "1"])
+    kafka.configure(settings_of(environment).topics.alerts, retention_ms="86400000")
+    capsys.readouterr()
+    assert main(["topics", "check"]) == 0
+    assert capsys.readouterr().out.startswith("warning Topic ")
+
+
+def test_a_simulated_bank_is_sent_to_a_broker_without_labels(
+    kafka: Kafka, environment: Env, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["topics", "create", "--partitions", "2"])
+    capsys.readouterr()
+    assert main(["simulate", "--broker", kafka.bootstrap, "--days", "2", "--json"]) == 0
+    sent = json.loads(capsys.readouterr().out)["events"]
+    values = [r.value() for r in kafka.read(settings_of(environment).topics.transactions, at_least=sent)]
+    assert len(values) == sent > 0
+    events, _, refused = parse_transactions(values)
+    assert (len(events), refused) == (sent, [])
+    assert not any(b"fraud" in value for value in values)
