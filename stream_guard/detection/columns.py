@@ -27,9 +27,16 @@ from stream_guard.detection.batches import (
     size,
     take,
 )
-from stream_guard.detection.column_kernels import FIELD_END, TEXT_END, hash_content, read_ids
+from stream_guard.detection.column_kernels import (
+    BOTH,
+    FIELD_END,
+    TEXT_END,
+    hash_content,
+    read_ids,
+    read_times,
+)
 from stream_guard.detection.hashing import hash_separated, text_code, text_hash
-from stream_guard.detection.local_time import local_ms
+from stream_guard.detection.local_time import offsets as utc_offsets
 from stream_guard.detection.vocabulary import PartyKind, Reject, Rejection
 
 __all__ = [
@@ -106,12 +113,14 @@ def payments(
     if n == 0:
         return empty_payments(), []
     columns = _gather(events)
-    ids = _read_ids(columns, bank, n)
+    ids = _read_ids(columns, bank, -1 if keys is None or partition is None else partition)
     if ids is None:
         return _without_bad_texts(events, offsets, produced, keys, partition, bank, now_ms)
     ts = np.array(columns["ts"], np.int64)
     original = np.array(columns["amount"], np.float64)
     record_ms = np.asarray(produced, np.int64)
+    local, ahead = np.empty(n, np.int64), np.empty(n, np.int64)
+    too_far = read_times(ts, record_ms, now_ms, bank.future_ms, *utc_offsets(bank.timezone), local, ahead)
     rate = _rates(columns["currency"], bank)
     device, ip = _hashes(columns["device_id"], n), _hashes(columns["ip"], n)
     payer_balance, payee_balance, latitude, longitude = (_numbers(columns[name], n) for name in _NUMBERS)
@@ -120,12 +129,12 @@ def payments(
     codes = (type_code, channel_code, currency_code)
     content = np.empty(n, np.uint32)
     words = [word.view(np.uint64) for word in (ids.payer, ids.payee, device, ip, *numbers, *codes)]
-    hash_content(np.stack(words), ids.flags, content)
+    hash_content(np.array(words), ids.flags, content)
     out = Payments(
         offset=np.asarray(offsets, np.int64),
         produced=record_ms,
         ts=ts,
-        local=local_ms(ts, bank.timezone),
+        local=local,
         amount=original if rate is None else original * rate,
         amount_original=original,
         payer=ids.payer,
@@ -148,20 +157,21 @@ def payments(
         texts=ids.texts,
     )
     findings: list[_Finding] = []
-    if keys is not None:
+    if keys is not None and list(keys) != ids.payer_ids:
         findings.append(_wrong_keys(keys, ids.payer_ids))
-        if partition is not None:
-            findings.append(_wrong_partitions(ids.payer_partition, partition))
+    if keys is not None and partition is not None and ids.elsewhere:
+        findings.append(_wrong_partitions(ids.payer_partition, partition))
     if rate is not None:
         findings.append(_unknown_currencies(rate, columns["currency"]))
-    findings.append(_future(ts, record_ms, now_ms, bank))
-    return _refuse(out, findings)
+    if too_far:
+        findings.append(_future(ahead, bank))
+    return _refuse(out, findings) if findings else (out, [])
 
 
 class _Finding(NamedTuple):
     """Which payments of a batch one check refuses, and the sentence for each."""
 
-    found: npt.NDArray[np.bool_] | None
+    found: npt.NDArray[np.bool_]
     reason: Reject
     message: Callable[[int], str]
 
@@ -176,6 +186,7 @@ class _Ids(NamedTuple):
     payer_ids: list[bytes]
     leg_keys: list[bytes]
     texts: list[bytes]
+    elsewhere: int
 
 
 def _gather(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -197,9 +208,10 @@ def _gather(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return out
 
 
-def _read_ids(columns: dict[str, Any], bank: Bank, n: int) -> _Ids | None:
+def _read_ids(columns: dict[str, Any], bank: Bank, partition: int) -> _Ids | None:
     """Hashes, keys, partitions and flags of the ids; None if an id has an end mark in it or is no Unicode."""
     payers, payees = columns["account"], columns["counterparty"]
+    n = len(payers)
     rows = zip(columns["event_id"], payers, payees, columns["currency"], strict=True)
     try:
         text = _TEXT_END.join(map(_FIELD_END.join, rows)).encode()
@@ -208,13 +220,16 @@ def _read_ids(columns: dict[str, Any], bank: Bank, n: int) -> _Ids | None:
     texts = text.split(_END)
     if len(texts) != n or text.count(FIELD_END) != 3 * n:
         return None
-    flags = _flags(columns, bank, n)
-    event, payer, payee = (np.empty(n, np.uint64) for _ in range(3))
-    payer_partition, leg_partition = (np.empty(n, np.int32) for _ in range(2))
-    read_ids(
+    flags = np.full(n, BOTH, np.uint8)
+    if columns["payer_kind"] or columns["payee_kind"] or bank.outside_pattern:
+        _flag_outsiders(flags, columns, bank)
+    event, payer, payee = np.empty(n, np.uint64), np.empty(n, np.uint64), np.empty(n, np.uint64)
+    payer_partition, leg_partition = np.empty(n, np.int32), np.empty(n, np.int32)
+    to_payer, elsewhere = read_ids(
         np.frombuffer(text, np.uint8),
         *bank.prefix_columns,
         bank.partitions,
+        partition,
         event,
         payer,
         payee,
@@ -224,27 +239,27 @@ def _read_ids(columns: dict[str, Any], bank: Bank, n: int) -> _Ids | None:
     )
     payer_ids = _TEXT_END.join(payers).encode().split(_END)
     leg_keys = _TEXT_END.join(payees).encode().split(_END)
-    for i in np.flatnonzero((flags & (PAYER_ACCOUNT | PAYEE_ACCOUNT)) == PAYER_ACCOUNT).tolist():
-        leg_keys[i] = payer_ids[i]
-        leg_partition[i] = payer_partition[i]
-    return _Ids(event, payer, payee, payer_partition, leg_partition, flags, payer_ids, leg_keys, texts)
+    if to_payer:
+        for i in np.flatnonzero(flags & BOTH == PAYER_ACCOUNT).tolist():
+            leg_keys[i] = payer_ids[i]
+    return _Ids(
+        event, payer, payee, payer_partition, leg_partition, flags, payer_ids, leg_keys, texts, elsewhere
+    )
 
 
-def _flags(columns: dict[str, Any], bank: Bank, n: int) -> U1:
-    """Which parties are accounts, but for the patterns that `read_ids` matches."""
-    flags = np.full(n, PAYER_ACCOUNT | PAYEE_ACCOUNT, np.uint8)
+def _flag_outsiders(flags: U1, columns: dict[str, Any], bank: Bank) -> None:
+    """Take the account flag from parties by kind and by the patterns that `read_ids` does not match."""
     for kind, party, bit in (
         ("payer_kind", "account", PAYER_ACCOUNT),
         ("payee_kind", "counterparty", PAYEE_ACCOUNT),
     ):
-        outside = np.zeros(n, np.bool_)
+        outside = np.zeros(len(flags), np.bool_)
         if columns[kind] is not None:
             outside |= [value is not None and value != PartyKind.ACCOUNT for value in columns[kind]]
         if bank.outside_pattern is not None:
             match = bank.outside_pattern.match
             outside |= [match(value) is not None for value in columns[party]]
         flags[outside] &= np.uint8(255 - bit)
-    return flags
 
 
 def _rates(currencies: Sequence[str], bank: Bank) -> F8 | None:
@@ -280,8 +295,7 @@ def _codes(values: Sequence[str], n: int) -> F8:
 
 
 def _wrong_keys(keys: Sequence[bytes | None], payer_ids: list[bytes]) -> _Finding:
-    same = list(keys) == payer_ids
-    found = None if same else np.array([a != b for a, b in zip(keys, payer_ids, strict=True)])
+    found = np.array([a != b for a, b in zip(keys, payer_ids, strict=True)])
     message = "the record's key is not the payer's id; produce with the field `account` as key"
     return _Finding(found, Reject.WRONG_KEY, lambda i: message)
 
@@ -303,23 +317,20 @@ def _unknown_currencies(rate: F8, currencies: Sequence[str]) -> _Finding:
     return _Finding(np.isnan(rate), Reject.UNKNOWN_CURRENCY, message)
 
 
-def _future(ts: I8, record_ms: I8, now_ms: int, bank: Bank) -> _Finding:
-    now = np.minimum(np.where(record_ms < 0, now_ms, record_ms), now_ms)
-
+def _future(ahead: I8, bank: Bank) -> _Finding:
     def message(i: int) -> str:
-        return f"the event is {ts[i] - now[i]} ms ahead of the wall clock; {bank.future_ms} are allowed"
+        return f"the event is {ahead[i]} ms ahead of the wall clock; {bank.future_ms} are allowed"
 
-    return _Finding(ts > now + bank.future_ms, Reject.FUTURE, message)
+    return _Finding(ahead > bank.future_ms, Reject.FUTURE, message)
 
 
 def _refuse(columns: Payments, findings: list[_Finding]) -> tuple[Payments, list[Rejection]]:
+    """The columns without what is found, each with the first reason that applies."""
     bad = np.zeros(size(columns), np.bool_)
     refused: list[Rejection] = []
     for found, reason, message in findings:
-        if found is not None and found.any():
-            new = np.flatnonzero(found & ~bad).tolist()
-            refused += [Rejection(i, reason, message(i)) for i in new]
-            bad |= found
+        refused += [Rejection(i, reason, message(i)) for i in np.flatnonzero(found & ~bad).tolist()]
+        bad |= found
     if not refused:
         return columns, refused
     return take(columns, ~bad), sorted(refused)
