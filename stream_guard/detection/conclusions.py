@@ -23,7 +23,6 @@ from stream_guard.detection.rules import FIRED, RuleResults, render_reason
 from stream_guard.detection.state import FEATURE_NAMES, PartitionState
 from stream_guard.detection.vocabulary import Action, Side
 
-ANOMALY_VERSION = 1
 _SIGNAL_NAMES = FEATURE_NAMES[SIGNALS]
 
 
@@ -134,7 +133,7 @@ class Conclusions:
                 reasons[side].append(
                     Reason.model_construct(
                         rule=ANOMALY_RULE,
-                        version=ANOMALY_VERSION,
+                        version=context.anomaly.version,
                         account=accounts[side],
                         side=side,
                         score=context.policy.anomaly_score,
