@@ -43,9 +43,11 @@ _REFUSED_DISPOSITIONS = {
 
 
 class TopicNames(NamedTuple):
-    """Names of the topics a worker writes to, and of the one its dead letters point back to."""
+    """Names of the topics a worker reads in its agents and writes to."""
 
     transactions: str
+    dispositions: str
+    account_updates: str
     legs: str
     cases: str
     decisions: str
@@ -106,7 +108,7 @@ class Handlers:
         events, kept, refused = parse_transactions(
             [record.value for record in records], self._context.bank.base_currency
         )
-        self._refuse(partition, records, refused)
+        self._refuse(partition, self._topics.transactions, records, refused)
         chosen = records if len(kept) == len(records) else [records[i] for i in kept]
         try:
             self._first_hop(partition, chosen, events)
@@ -132,8 +134,8 @@ class Handlers:
             raise pipeline.NotCounted(f"reading the payment failed: {error!r}") from error
         accepted = _without(records, refused)
         legs, too_late = pipeline.payer_leg(columns, partition.number, partition.state)
-        self._refuse(partition, records, refused)
-        self._refuse(partition, accepted, too_late)
+        self._refuse(partition, self._topics.transactions, records, refused)
+        self._refuse(partition, self._topics.transactions, accepted, too_late)
         targets = columns.partition
         if too_late:
             keep = np.ones(size(columns), dtype=np.bool_)
@@ -143,7 +145,9 @@ class Handlers:
 
     def _fall_back(self, partition: Partition, record: Any, event: Transaction, message: str) -> None:
         """A payment that our own defect met in the first hop: dead letter and fallback decision."""
-        self._refuse(partition, [record], [Rejection(0, Reject.PROCESSING_FAILED, message)])
+        self._refuse(
+            partition, self._topics.transactions, [record], [Rejection(0, Reject.PROCESSING_FAILED, message)]
+        )
         self._decide_plainly(
             partition,
             (event["event_id"], event["ts"], event["account"], event["counterparty"]),
@@ -297,13 +301,13 @@ class Handlers:
 
     def dispositions(self, partition: Partition, records: Sequence[Any]) -> None:
         """Close or correct warnings, list or delist mules."""
-        state = partition.state
+        state, topic = partition.state, self._topics.dispositions
         for index, record in enumerate(records):
             parsed = parse_disposition(record.value, record.key)
             if isinstance(parsed, Rejection):
-                self._refuse(partition, records, [parsed._replace(index=index)])
+                self._refuse(partition, topic, records, [parsed._replace(index=index)])
                 continue
-            if self._misplaced(partition, records, index):
+            if self._misplaced(partition, topic, records, index):
                 continue
             done = dispose(
                 state.book,
@@ -315,7 +319,7 @@ class Handlers:
             self._queue_alerts(partition, done.alerts)
             refusal = _REFUSED_DISPOSITIONS.get(done.verdict)
             if refusal is not None:
-                self._refuse(partition, records, [Rejection(index, *refusal)])
+                self._refuse(partition, topic, records, [Rejection(index, *refusal)])
             if done.signal is not None:
                 partition.records.append(
                     Record(self._topics.risk_signals, done.signal.key, done.signal.value)
@@ -323,12 +327,13 @@ class Handlers:
 
     def account_updates(self, partition: Partition, records: Sequence[Any]) -> None:
         """Take in facts about accounts."""
+        topic = self._topics.account_updates
         for index, record in enumerate(records):
             parsed = parse_account_update(record.value, record.key)
             if isinstance(parsed, Rejection):
-                self._refuse(partition, records, [parsed._replace(index=index)])
+                self._refuse(partition, topic, records, [parsed._replace(index=index)])
                 continue
-            if self._misplaced(partition, records, index):
+            if self._misplaced(partition, topic, records, index):
                 continue
             partition.state.profiles.update_facts(
                 parsed.account.encode(),
@@ -339,7 +344,7 @@ class Handlers:
                 parsed.changed,
             )
 
-    def _misplaced(self, partition: Partition, records: Sequence[Any], index: int) -> bool:
+    def _misplaced(self, partition: Partition, topic: str, records: Sequence[Any], index: int) -> bool:
         key = records[index].key
         expected = murmur2_partition(key, self._context.bank.partitions)
         if expected == partition.number:
@@ -348,18 +353,20 @@ class Handlers:
             f"the key belongs on partition {expected}: produce with Kafka's own partitioner (murmur2; for "
             "librdkafka clients partitioner=murmur2_random)"
         )
-        self._refuse(partition, records, [Rejection(index, Reject.WRONG_PARTITION, message)])
+        self._refuse(partition, topic, records, [Rejection(index, Reject.WRONG_PARTITION, message)])
         return True
 
     # -- dead letters -------------------------------------------------------------------------------------
 
-    def _refuse(self, partition: Partition, records: Sequence[Any], refused: Sequence[Rejection]) -> None:
+    def _refuse(
+        self, partition: Partition, topic: str, records: Sequence[Any], refused: Sequence[Rejection]
+    ) -> None:
         for rejection in refused:
             record = records[rejection.index]
             self._dead_letter(
                 partition,
-                record.topic,
-                record.partition,
+                topic,
+                partition.number,
                 record.offset,
                 record.value,
                 rejection.reason,

@@ -26,10 +26,10 @@ class SignalReader:
     connection
         Keyword arguments of aiokafka clients.
     apply
-        Takes one consumer record.
+        Takes a partition and a record of it.
     """
 
-    def __init__(self, topic: str, connection: dict[str, Any], apply: Callable[[Any], None]) -> None:
+    def __init__(self, topic: str, connection: dict[str, Any], apply: Callable[[int, Any], None]) -> None:
         self._topic = topic
         self._connection = connection
         self._apply = apply
@@ -59,9 +59,9 @@ class SignalReader:
         ends = await consumer.end_offsets(tps)
         while True:
             fetched = await consumer.getmany(timeout_ms=POLL_MS, max_records=10_000)
-            for records in fetched.values():
+            for tp, records in fetched.items():
                 for record in records:
-                    self._apply(record)
+                    self._apply(tp.partition, record)
             if not self.caught_up.is_set():
                 positions = [(await consumer.position(tp), ends[tp]) for tp in tps]
                 if all(position >= end for position, end in positions):

@@ -31,6 +31,7 @@ from stream_guard.streaming.handlers import Handlers, TopicNames
 from stream_guard.streaming.health import HealthServer, Verdict
 from stream_guard.streaming.kafka_state import KafkaState
 from stream_guard.streaming.lease import Lease
+from stream_guard.streaming.light_records import use_light_records
 from stream_guard.streaming.outputs import MAX_BATCH_BYTES, Outputs
 from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.processor import Processor
@@ -115,7 +116,7 @@ class Worker:
         self.reader = SignalReader(
             self.settings.topics.risk_signals,
             self._connection,
-            lambda record: self._apply_signal(outputs, record),
+            lambda number, record: self._apply_signal(outputs, number, record),
         )
         tasks = [asyncio.create_task(self.reader.run()), asyncio.create_task(self._watch())]
         try:
@@ -153,6 +154,8 @@ class Worker:
             self.context,
             TopicNames(
                 topics.transactions,
+                topics.dispositions,
+                topics.account_updates,
                 topics.legs,
                 topics.cases,
                 topics.decisions,
@@ -270,10 +273,10 @@ class Worker:
             if high is not None:
                 partition.ends[topic] = high
 
-    def _apply_signal(self, outputs: Outputs, record: Any) -> None:
+    def _apply_signal(self, outputs: Outputs, number: int, record: Any) -> None:
         parsed = parse_risk_signal(record.key, record.value)
         if isinstance(parsed, Rejection):
-            self._refuse_signal(outputs, record, parsed)
+            self._refuse_signal(outputs, number, record, parsed)
         elif isinstance(parsed, Withdrawal):
             self.context.signals.withdraw(f"{parsed.kind}:{parsed.id}")
         else:
@@ -289,15 +292,14 @@ class Worker:
                 ),
             )
 
-    def _refuse_signal(self, outputs: Outputs, record: Any, rejection: Rejection) -> None:
+    def _refuse_signal(self, outputs: Outputs, number: int, record: Any, rejection: Rejection) -> None:
         """Every process reads the signals, so every start repeats the dead letter under the same position."""
+        source, topic = self.settings.topics.risk_signals, self.settings.topics.dead_letters
         body, headers = dead_letter(
-            record.topic, record.partition, record.offset, record.value, rejection.reason, rejection.message
+            source, number, record.offset, record.value, rejection.reason, rejection.message
         )
-        topic = self.settings.topics.dead_letters
-        target = record.partition % self.partitions_of[topic]
-        outputs.put(topic, target, None, body, tuple(headers))
-        self.metrics.dead_letters.labels(record.topic, str(rejection.reason)).inc()
+        outputs.put(topic, number % self.partitions_of[topic], None, body, tuple(headers))
+        self.metrics.dead_letters.labels(source, str(rejection.reason)).inc()
 
     # -- probes -------------------------------------------------------------------------------------------
 
@@ -339,6 +341,7 @@ def run_worker(settings: Settings) -> int:
         Exit code: 0 after SIGTERM; 3 the broker cannot be reached; 4 topics or state are refused.
     """
     configure_logging(settings)
+    use_light_records()
     partitions_of = partition_counts(settings)
     partitions = partitions_of[settings.topics.transactions]
     context = load_context(settings, partitions)
