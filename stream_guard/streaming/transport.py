@@ -30,6 +30,9 @@ from stream_guard.streaming.gather import Gather
 MAX_FETCH_BYTES = 8 * 1024 * 1024
 """Of one partition. Larger than any record a topic may hold, so that one oversized record cannot stop it."""
 
+REQUEST_TIMEOUT_MS = 90_000
+"""Longer than Faust's rebalance timeout of 60 s, for which the answer to a join may wait."""
+
 FRAMES_AHEAD = 8
 """Frames of legs that may wait in the log before no more transactions are handed out."""
 
@@ -138,7 +141,9 @@ class LoopConsumerThread(AIOKafkaConsumerThread):
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
             max_partition_fetch_bytes=MAX_FETCH_BYTES,
             fetch_max_wait_ms=self.fetch_wait_ms,
-            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            # Not Faust's broker_request_timeout, which has to cover the loading of state: a broker that
+            # vanished without a word would not be missed for as long.
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
