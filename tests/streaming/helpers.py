@@ -1,0 +1,45 @@
+"""What the tests of this folder share: coroutines as tests, and records as the consumer gives them."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple, ParamSpec
+
+P = ParamSpec("P")
+
+
+def on_a_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Run a coroutine as a test on an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+class LogRecord(NamedTuple):
+    """A record as the consumer gives it."""
+
+    offset: int
+    value: bytes | None = b""
+    key: bytes | None = None
+    timestamp: int = 0
+    timestamp_type: int = 0
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Died(BaseException):
+    """Stands for the end of the process: nothing may catch it and go on."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+def die_in_tests(reason: str, code: int = 70) -> None:
+    """Replacement of `fatal.die`."""
+    raise Died(reason, code)
