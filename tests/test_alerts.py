@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from stream_guard.alerts import (
     ALERT_HEADERS,
@@ -44,6 +45,9 @@ ALERT = [
     *("warning_id", "revision", "account", "side", "status", "severity", "score", "reasons", "event_ids"),
     *("amount", "opened_at", "updated_at", "closed_by", "outcome", "pack"),
 ]
+
+
+READ_REASON = TypeAdapter(Reason).validate_python
 
 
 def a_reason(**changes: object) -> Reason:
@@ -185,7 +189,8 @@ def test_an_alert_has_exactly_the_contracts_fields_and_reads_back() -> None:
 
 
 def test_evidence_that_is_no_number_is_missing() -> None:
-    evidence = a_reason(evidence={"a": math.nan, "b": math.inf, "c": np.float64(2), "d": 3}).evidence
+    given = {"a": math.nan, "b": math.inf, "c": np.float64(2), "d": 3}
+    evidence = READ_REASON({**asdict(a_reason()), "evidence": given}).evidence
     assert evidence == {"a": None, "b": None, "c": 2.0, "d": 3.0}
     assert type(evidence["c"]) is float
 
@@ -193,7 +198,7 @@ def test_evidence_that_is_no_number_is_missing() -> None:
 @pytest.mark.parametrize("score", [-1.0, 100.5, math.nan])
 def test_a_reason_scores_0_to_100(score: float) -> None:
     with pytest.raises(ValidationError):
-        a_reason(score=score)
+        READ_REASON({**asdict(a_reason()), "score": score})
 
 
 def test_a_newer_writers_fields_are_ignored() -> None:

@@ -113,7 +113,7 @@ class Conclusions:
             rule = context.pack.rules[column]
             text, evidence = render_reason(rule, row)
             reasons[rule.account].append(
-                Reason.model_construct(
+                Reason(
                     rule=rule.id,
                     version=rule.version,
                     account=accounts[rule.account],
@@ -131,7 +131,7 @@ class Conclusions:
                 model = self.state.detectors.side(side)
                 text, evidence = model.explain(row, float(score[i]), float(quantile[i]))
                 reasons[side].append(
-                    Reason.model_construct(
+                    Reason(
                         rule=ANOMALY_RULE,
                         version=context.anomaly.version,
                         account=accounts[side],
@@ -211,7 +211,7 @@ class Conclusions:
                     action=action,
                     score=_known(score[i]),
                     reasons=tuple(reasons[side]),
-                    warn=self._asks_to_warn(i, side),
+                    warn=any(reason.key in self.state.context.warners for reason in reasons[side]),
                     intercepted=intercepted and side is owner,
                     pack=self.state.context.pack.pack.label,
                 )
@@ -230,12 +230,6 @@ class Conclusions:
         payer = standing(Side.PAYER, PAYER_ACCOUNT, self.verdicts.payer_score[i])
         payee = standing(Side.PAYEE, PAYEE_ACCOUNT, self.verdicts.payee_score[i])
         return Side.PAYER if payer > payee else Side.PAYEE
-
-    def _asks_to_warn(self, i: int, side: Side) -> bool:
-        rules = self.state.context.pack.rules
-        live = self.state.context.meta.live
-        fired = np.flatnonzero((self.results.fired[i] == FIRED) & live).tolist()
-        return any(rules[column].warn and rules[column].account is side for column in fired)
 
     def _texts(self, i: int) -> list[str]:
         return self.legs.texts[i].decode().split("\0")

@@ -57,6 +57,11 @@ class Context:
         return tuple(rule.label for rule in self.pack.rules)
 
     @cached_property
+    def warners(self) -> frozenset[str]:
+        """``id@version`` of the rules that open a warning whatever the score."""
+        return frozenset(rule.label for rule in self.pack.rules if rule.warn)
+
+    @cached_property
     def shadow(self) -> NDArray[np.bool_]:
         """bool[R]: rules in state shadow."""
         return np.array([rule.state is RuleState.SHADOW for rule in self.pack.rules], dtype=np.bool_)

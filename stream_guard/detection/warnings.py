@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from stream_guard.alerts import EVENT_IDS_KEPT, Alert, AlertStatus, ClosedBy, Reason
 from stream_guard.detection.findings import Finding
 from stream_guard.detection.vocabulary import Outcome, Role, Severity, Side
@@ -20,6 +22,8 @@ EVENTS_REMEMBERED = 64
 """A payment is known again among the warning's last 64, as in the account's ring."""
 DISPOSITIONS_REMEMBERED = 64
 """A disposition id is known again among the warning's last 64."""
+
+_reasons = TypeAdapter(list[Reason])
 
 
 class Standing(StrEnum):
@@ -197,7 +201,7 @@ class AccountWarning:
         """Plain values for JSON; `from_record` gives the same warning again."""
         record: dict[str, Any] = {name: getattr(self, name) for name in self.__slots__}
         record["severity"] = int(self.severity)
-        record["reasons"] = [reason.__dict__ for reason in self.reasons.values()]
+        record["reasons"] = list(self.reasons.values())
         record["seen"] = list(self.seen.items())
         record["intercepted"] = list(self.intercepted.items())
         return record
@@ -211,7 +215,7 @@ class AccountWarning:
         TypeError, ValueError, KeyError
             If the record is not one of `to_record`.
         """
-        reasons = [Reason.model_validate(reason) for reason in record["reasons"]]
+        reasons = _reasons.validate_python(record["reasons"])
         changed: dict[str, Any] = {
             "side": Side(record["side"]),
             "severity": Severity(record["severity"]),

@@ -22,7 +22,7 @@ reason = st.builds(
     side=side,
     score=score,
     text=text,
-    evidence=st.dictionaries(text, st.none() | st.floats()),
+    evidence=st.dictionaries(text, st.none() | st.floats(allow_nan=False, allow_infinity=False)),
 )
 findings = st.builds(
     Finding,

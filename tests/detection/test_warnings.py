@@ -72,7 +72,7 @@ def a_reason(
         side=side,
         score=score,
         text=f"{rule} fired",
-        evidence={"x": 1},
+        evidence={"x": 1.0},
     )
 
 
