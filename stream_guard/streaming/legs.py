@@ -27,8 +27,8 @@ FIRST_NAMES = tuple(feature.name for feature in FEATURES[FIRST])
 CATALOGUE = hashlib.blake2b("\n".join(FIRST_NAMES).encode(), digest_size=8).digest()
 """Identity of the first hop's feature list; part of every frame."""
 
-MAX_FRAME_ROWS = 500
-"""500 legs of at most 1.7 KB stay below the largest record that a topic takes by default (1 MB)."""
+MAX_FRAME_ROWS = 400
+"""400 legs of at most 2.1 KB (longest ids, four bytes a character) stay below the largest batch we send."""
 
 _COLUMNS = (
     ("source_partition", "<i4"), ("flags", "u1"), ("stored_action", "u1"), ("key_length", "<u2"),
@@ -128,7 +128,8 @@ def _decode_one(frame: bytes) -> Legs:
     start = _HEADER.size + n * dtype.itemsize
     keys = _split(frame, start, rows["key_length"])
     texts = _split(frame, start + key_bytes, rows["text_length"])
-    plain = {name: np.ascontiguousarray(rows[name]) for name in _PLAIN}
+    # Copies even of a single leg: kernels would be compiled once more for read-only columns.
+    plain = {name: rows[name].copy() for name in _PLAIN}
     return Legs(block=block, keys=keys, texts=texts, **plain)
 
 
