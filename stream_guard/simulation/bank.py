@@ -22,6 +22,8 @@ FRIENDS = 5
 ELDER_SHARE = 0.15
 OWL_SHARE = 0.05
 TENANT_SHARE = 0.4
+OWN_COMPANY_SHARE = 0.06
+"""Whose employer banks here, too: a payroll of about ten, few enough not to look like a distribution."""
 
 MERCHANTS = 240
 UTILITIES = 6
@@ -167,7 +169,7 @@ def found(accounts: int, start_ms: int, year: int, rng: np.random.Generator) -> 
     elder = person & (rng.random(total) < ELDER_SHARE)
     age = np.where(elder, rng.integers(65, 92, total), rng.integers(18, 65, total))
     payrolls = inside + MERCHANTS + UTILITIES + rng.integers(0, PAYROLLS, total)
-    own_company = rng.random(total) < 0.3
+    own_company = rng.random(total) < OWN_COMPANY_SHARE
     employer = np.where(own_company & ~elder, accounts + shops + rng.integers(0, companies, total), payrolls)
     tenant = person & ~elder & (rng.random(total) < TENANT_SHARE)
     years_open = rng.gamma(2.0, 3.0, total) + 0.2

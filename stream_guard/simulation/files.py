@@ -34,8 +34,8 @@ def write_history(
     The payments go to `path` (Parquet, zstd, in order of ``ts``) with the columns ``event_id, ts, account,
     counterparty, amount, type, channel, payer_kind, payee_kind, device_id, payer_balance_before,
     payee_balance_before`` and the labels ``is_fraud, fraud_scenario, fraud_group``. The accounts go to
-    `accounts_path` (CSV, gzipped): the facts ``account, kind, opened, holder_birth_year`` and the labels ``fraud_account,
-    role, first_fraud_ts, last_fraud_ts, n_fraud_events``; a victim is no fraud account.
+    `accounts_path` (CSV, gzipped): the facts ``account, kind, opened, holder_birth_year`` and the labels
+    ``fraud_account, role, first_fraud_ts, last_fraud_ts, n_fraud_events``; a victim is no fraud account.
 
     Parameters
     ----------

@@ -13,8 +13,15 @@ from confluent_kafka import KafkaError, Message, Producer
 from stream_guard.simulation.history import History
 from stream_guard.simulation.stream import Live, Record, Topic
 
+CHUNK = 1_500
+"""Payments of a history that leave together, as few large batches. A broker may hand out one batch a fetch
+(the embedded one does), so that many small ones would be read slowly however fast they were sent."""
+
 TICK_S = 0.002
 """How often a live stream looks at the clock: the grain of its event times."""
+
+CROWDED_TICK_S = 0.15
+"""The same while answers are slow to come: fewer and larger batches, which are read faster."""
 
 Sent = Callable[[Record, float], None]
 """Told of each record and the wall clock (seconds) just before it was handed to the producer."""
@@ -45,10 +52,16 @@ class KafkaSender:
         Name of each topic.
     options
         More librdkafka settings, for a secured cluster.
+    linger_ms
+        How long to gather records for a batch.
     """
 
     def __init__(
-        self, brokers: str, topics: Mapping[Topic, str], options: Mapping[str, str | int | bool] | None = None
+        self,
+        brokers: str,
+        topics: Mapping[Topic, str],
+        options: Mapping[str, str | int | bool] | None = None,
+        linger_ms: float = 0,
     ) -> None:
         self._topics = dict(topics)
         self._failure: str | None = None
@@ -57,14 +70,24 @@ class KafkaSender:
             # As Java clients do; by its own default librdkafka would choose other partitions.
             "partitioner": "murmur2_random",
             "enable.idempotence": True,
-            "linger.ms": 0,
+            "linger.ms": linger_ms,
             "log_level": 2,
             **(options or {}),
         }
         self._producer = Producer(settings)
 
     def send(self, record: Record) -> None:
-        """Hand over one record; waits while the producer's buffer is full.
+        """Hand over one record of the bank.
+
+        Raises
+        ------
+        SendError
+            An earlier record was not delivered.
+        """
+        self.put(self._topics[record.topic], record.key, record.value)
+
+    def put(self, topic: str, key: bytes, value: bytes) -> None:
+        """Hand over a record for any topic; waits while the producer's buffer is full.
 
         Raises
         ------
@@ -73,9 +96,7 @@ class KafkaSender:
         """
         while True:
             try:
-                self._producer.produce(
-                    self._topics[record.topic], record.value, record.key, on_delivery=self._delivered
-                )
+                self._producer.produce(topic, value, key, on_delivery=self._delivered)
                 break
             except BufferError:
                 self._producer.poll(0.05)
@@ -121,7 +142,7 @@ def send_history(
     sender
         Where to.
     room
-        Asked before each record; while it says no, nothing is sent.
+        Asked before each chunk of :data:`CHUNK`; while it says no, nothing is sent.
     on_sent
         Told of every transaction.
     stopped
@@ -131,12 +152,12 @@ def send_history(
     for update in history.account_updates():
         sender.send(Record(Topic.ACCOUNT_UPDATES, update["account"].encode(), orjson.dumps(update)))
     sender.flush()
-    for event_id, (key, value) in zip(history.event_ids, history.records(), strict=True):
-        while not room():
-            if stop.wait(0.002):
-                return
-        if stop.is_set():
-            return
+    for number, (event_id, (key, value)) in enumerate(zip(history.event_ids, history.records(), strict=True)):
+        if number % CHUNK == 0:
+            sender.flush()
+            while not room():
+                if stop.wait(TICK_S):
+                    return
         record = Record(Topic.TRANSACTIONS, key, value, event_id)
         on_sent(record, time.time())
         sender.send(record)
@@ -149,6 +170,7 @@ def send_live(
     *,
     until_s: float,
     on_sent: Sent = lambda record, at: None,
+    crowded: Callable[[], bool] = lambda: False,
     stopped: threading.Event | None = None,
     clock: Callable[[], float] = time.time,
 ) -> None:
@@ -164,6 +186,8 @@ def send_live(
         Wall clock at which it ends, seconds; may be infinite.
     on_sent
         Told of every record.
+    crowded
+        Whether answers are slow to come.
     stopped
         Ends it early.
     clock
@@ -172,7 +196,7 @@ def send_live(
     stop = stopped or threading.Event()
     while (now := clock()) < until_s and not stop.is_set():
         _send_all(live.due(round(now * 1000)), sender, on_sent, clock)
-        stop.wait(TICK_S)
+        stop.wait(CROWDED_TICK_S if crowded() else TICK_S)
     sender.flush()
 
 
