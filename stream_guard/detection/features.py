@@ -7,9 +7,9 @@ Names follow one grammar, ``side.direction_measure_window``: ``payer.out_count_2
   ``idle_s`` and ``pair.seen_before`` **exclude** it. A late payment sees only what is not after it.
 - Money is in the bank's base currency. A missing value is NaN and never 0: a side that is no account has no
   figures, a maximum over no payments is missing; a count or a sum over none is 0.
-- Figures come from the account's last 64 payments. Where more than 64 fall into a window they are **floors**:
-  the true figure is at least the one given. For windows of 3 days and more, ``count`` and ``sum`` are then
-  raised to what the day buckets know: local days whose payments all lie inside the window.
+- Figures come from this payment and the 64 newest others that the account's row remembers. Where more fall
+  into a window they are **floors**: the true figure is at least the one given. For windows of 3 days and more,
+  ``count`` and ``sum`` are then raised to what the day buckets know: local days that lie inside as a whole.
 - All-time figures (no window in the name) are over every payment counted before this one, whatever its time.
 - Texts (``txn.type`` ...) are carried as `hashing.text_code` of the text, an exact float.
 - A payment of an account to itself is two entries of its row, first ``out`` and then ``in``; each hop sees
@@ -44,7 +44,7 @@ WINDOWS: Final[dict[str, int]] = {
 """Length of every window in milliseconds, in rising order."""
 
 RING: Final = 64
-"""Payments an account remembers one by one."""
+"""Payments that an account's row remembers one by one."""
 
 SIGNAL_SOURCES: Final = ("police", "bank", "disposition", "sharing")
 
