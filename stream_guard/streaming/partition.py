@@ -69,6 +69,7 @@ class Partition:
         self.applied: dict[str, int] = {}
         self.durable: dict[str, int] = {}
         self.records: list[Record] = []
+        self.unfinished: Flush | None = None
         self.deliveries: set[asyncio.Future[None]] = set()
         self.ends: dict[str, int] = {}
         self._watermarks = np.full(partitions, -1, dtype=np.int64)

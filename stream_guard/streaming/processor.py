@@ -21,8 +21,9 @@ from stream_guard.metrics import Metrics
 from stream_guard.streaming.fatal import EXIT_REFUSED, die
 from stream_guard.streaming.handlers import Handlers
 from stream_guard.streaming.lease import Lease
+from stream_guard.streaming.legs import ForeignFrame
 from stream_guard.streaming.outputs import Outputs
-from stream_guard.streaming.partition import LegGap, Partition
+from stream_guard.streaming.partition import Flush, LegGap, Partition
 from stream_guard.streaming.state import Fenced, StateBackend, StateRefused
 from stream_guard.streaming.transport import Batch
 
@@ -33,6 +34,9 @@ Bounds = Callable[[set[TP]], Awaitable[Mapping[TP, tuple[int, int]]]]
 
 POLL_S = 0.002
 """How often a waiting batch looks whether it may go on."""
+
+LEASE_LOOK_S = 0.05
+"""How often a flush that waits for outputs looks whether the lease still holds."""
 
 CHUNK = 1_000
 """Records of one fetch applied at a time: 5-10 ms, then sockets, heartbeats and flushes get their turn."""
@@ -134,10 +138,11 @@ class Processor:
                     partition.advance(
                         self._keyed["transactions"], partition.applied.get(self._keyed["transactions"], 0)
                     )
-                await self._flush(partition)
-                return
+                if await self._flush(partition):
+                    return
             except Fenced:
-                await self._close(number)
+                logger.warning("partition %d was somebody else's meanwhile", number)
+            await self._close(number)
         started = time.monotonic()
         items = await self._backend.open(number)
         partition = self._new_partition(number)
@@ -155,7 +160,9 @@ class Processor:
         if partition is not None:
             async with partition.lock:
                 partition.closed = True
-            await self._backend.close(number)
+            # A flush under way needs its producer to the end.
+            async with partition.flush_lock:
+                await self._backend.close(number)
 
     async def _starting_offsets(self, assignment: set[TP]) -> dict[TP, int]:
         bounds = await self.bounds(assignment)
@@ -180,18 +187,18 @@ class Processor:
 
     async def make_durable(self) -> Mapping[TP, int]:
         """Flush every open partition; a flush that fails ends the process."""
-        self._asked_at = self._lease.now()
         partitions = list(self._open.values())
-        if not self._lease.held():
-            # Outputs wait for the lease and a flush waits for outputs: prove the membership first.
-            return self._durable(partitions)
-        try:
-            await asyncio.gather(*(self._flush(partition) for partition in partitions))
-        except Fenced as fenced:
-            die(f"fenced: {fenced}")
-        except Exception as error:
-            logger.exception("a flush failed")
-            die(f"a flush failed: {error!r}")
+        # Outputs wait for the lease and a flush waits for outputs: without it, prove the membership first.
+        if self._lease.held():
+            try:
+                await asyncio.gather(*(self._flush(partition) for partition in partitions))
+            except Fenced as fenced:
+                die(f"fenced: {fenced}")
+            except Exception as error:
+                logger.exception("a flush failed")
+                die(f"a flush failed: {error!r}")
+        # The coordinator is asked when this returns, however long the flush took.
+        self._asked_at = self._lease.now()
         return self._durable(partitions)
 
     @staticmethod
@@ -208,19 +215,38 @@ class Processor:
         self._lease.renew(self._asked_at)
         self.last_durable = self._asked_at
 
-    async def _flush(self, partition: Partition) -> None:
+    async def _flush(self, partition: Partition) -> bool:
+        """Make everything applied so far durable; False: put off, because the lease was lost meanwhile."""
         async with partition.flush_lock:
+            if partition.unfinished is not None and not await self._write(partition, partition.unfinished):
+                return False
             async with partition.lock:
                 if partition.closed or not partition.dirty:
-                    return
-                flush = partition.take()
-            started = time.monotonic()
-            if flush.deliveries:
-                await asyncio.gather(*flush.deliveries)
-            await self._backend.flush(partition.number, flush.items, flush.records)
-            partition.durable = flush.applied
-            self._metrics.flush.observe(time.monotonic() - started)
-            self._metrics.flushed_rows.inc(len(flush.items))
+                    return True
+                flush = partition.unfinished = partition.take()
+            return await self._write(partition, flush)
+
+    async def _write(self, partition: Partition, flush: Flush) -> bool:
+        started = time.monotonic()
+        if not await self._delivered(flush.deliveries):
+            return False
+        await self._backend.flush(partition.number, flush.items, flush.records)
+        partition.unfinished = None
+        partition.durable = flush.applied
+        self._metrics.flush.observe(time.monotonic() - started)
+        self._metrics.flushed_rows.inc(len(flush.items))
+        return True
+
+    async def _delivered(self, deliveries: Sequence[asyncio.Future[None]]) -> bool:
+        """Wait for outputs; False: they wait for the lease, and who waits for us would have to renew it."""
+        waiting = set(deliveries)
+        while waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=LEASE_LOOK_S)
+            if waiting and not self._lease.held():
+                return False
+        for delivery in deliveries:
+            delivery.result()
+        return True
 
     # -- batches ------------------------------------------------------------------------------------------
 
@@ -272,8 +298,8 @@ class Processor:
         try:
             if fresh:
                 handle(partition, fresh)
-        except LegGap as gap:
-            die(str(gap), EXIT_REFUSED)
+        except (LegGap, ForeignFrame) as refusal:
+            die(str(refusal), EXIT_REFUSED)
         except BaseException as error:
             logger.exception("a batch of %s-%d was interrupted", topic, partition.number)
             die(f"a batch of {topic}-{partition.number} was interrupted after it began: {error!r}")
