@@ -271,11 +271,12 @@ class Processor:
         await self._run(batch, self._handlers.account_updates)
 
     async def _run(self, batch: Batch, handle: Callable[[Partition, Sequence[Any]], None]) -> None:
+        partition = self._open.get(batch.partition)
+        if partition is None:
+            return
         for start in range(0, len(batch.records), CHUNK):
-            if not await self._may_go_on():
-                return
-            partition = self._open.get(batch.partition)
-            if partition is None:
+            # Opened anew between two pieces, the partition stands where its state ended, before this piece.
+            if not await self._may_go_on() or self._open.get(batch.partition) is not partition:
                 return
             async with partition.lock:
                 if partition.closed:
