@@ -39,7 +39,7 @@ def worker(config: ConfigOption = None) -> None:
 def demo(
     seconds: Annotated[float, typer.Option(min=1, help="Length of the live part, after the warm-up.")] = 60.0,
     seed: SeedOption = 7,
-    rate: Annotated[float, typer.Option(min=1, help="Everyday payments a second in the live part.")] = 200.0,
+    rate: Annotated[float, typer.Option(min=1, help="Everyday payments a second in the live part.")] = 100.0,
     days: Annotated[float, typer.Option(min=1, help="Days of history before it.")] = 200.0,
     json: Annotated[Path | None, typer.Option(help="File to write the summary to, as JSON.")] = None,
     broker: Annotated[

@@ -20,6 +20,7 @@ from stream_guard.simulation.investigators import Desk
 from stream_guard.simulation.sender import KafkaSender
 
 POLL_S = 0.02
+JOIN_S = 3.0
 Options = Mapping[str, str | int | bool]
 
 
@@ -96,7 +97,7 @@ class Task(threading.Thread):
     def end(self) -> None:
         """Ask it to stop and wait for it."""
         self.stopping.set()
-        self.join(10.0)
+        self.join(JOIN_S)
 
 
 def read_decisions(reader: Reader, board: Board) -> Callable[[threading.Event], None]:

@@ -216,6 +216,7 @@ class _Demo:
                 raise DemoError(
                     f"the worker is not ready after {waited:.0f} s: {sentence}\n{worker.last_words()}"
                 )
+            self._show("starting the worker", (waited, 0, "s"))
             time.sleep(4 * TICK_S)
 
     def _warm_up(self, history: History, sender: KafkaSender) -> None:
@@ -339,11 +340,15 @@ class _Demo:
                     f"the worker's last lines:\n{self.children[-1].last_words()}"
                 )
             self._scrape()
-            if now >= self.next_frame:
-                self.next_frame = now + FRAME_S
-                self.view.show(Scene(phase, *progress(), self.board.snapshot(now), self.figures), now)
+            self._show(phase, progress())
             time.sleep(TICK_S)
         return True
+
+    def _show(self, phase: str, progress: Progress) -> None:
+        now = time.time()
+        if now >= self.next_frame:
+            self.next_frame = now + FRAME_S
+            self.view.show(Scene(phase, *progress, self.board.snapshot(now), self.figures), now)
 
     def _scrape(self, *, force: bool = False) -> None:
         now = time.monotonic()

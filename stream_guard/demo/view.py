@@ -17,6 +17,9 @@ from stream_guard.demo.scrape import Figures
 from stream_guard.demo.summary import ACTIONS, OUTCOMES, counts, rate_text
 
 PLAIN_EVERY_S = 5.0
+FIGURE_LINES = 14
+"""Of the page without any warning."""
+WIDE = 120
 STYLES = {"low": "yellow", "medium": "dark_orange", "high": "red", "critical": "bold white on red"}
 
 
@@ -121,7 +124,7 @@ class PageView:
 
     def show(self, scene: Scene, now: float) -> None:
         """Draw the page anew."""
-        self._live.update(page(self._header, scene), refresh=True)
+        self._live.update(page(self._header, scene, _room(self._live.console)), refresh=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -173,8 +176,13 @@ def warning_line(warned: Warned) -> str:
     return f"{warned.severity} {warned.score:.0f} {warned.account} {warned.rule}: {warned.text}{outcome}"
 
 
-def page(header: str, scene: Scene) -> Group:
-    """A scene as a page."""
+def _room(console: Console) -> int:
+    """How many warnings fit below the figures; a narrow terminal wraps their reasons into more lines."""
+    return max(2, (console.height - FIGURE_LINES) // (2 if console.width >= WIDE else 4))
+
+
+def page(header: str, scene: Scene, most: int) -> Group:
+    """A scene as a page with the latest `most` warnings."""
     board, figures = scene.board, scene.figures
     left = Table.grid(padding=(0, 2))
     for name, value in (
@@ -191,7 +199,7 @@ def page(header: str, scene: Scene) -> Group:
     warnings = Table(expand=True, box=None, padding=(0, 1))
     for column in ("severity", "score", "account", "why", "found to be"):
         warnings.add_column(column, no_wrap=column != "why", ratio=1 if column == "why" else None)
-    for warned in board.latest:
+    for warned in board.latest[:most]:
         warnings.add_row(
             Text(warned.severity, style=STYLES.get(warned.severity, "")),
             f"{warned.score:.0f}",

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stream_guard.demo import Options, run
+from stream_guard.demo import Options, run, runner
 from stream_guard.demo.site import free_port
+from stream_guard.simulation import investigators
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in_worker.py")))
 
@@ -27,7 +28,11 @@ def said(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_a_demo_counts_everything_and_ends_by_itself(console: Console, tmp_path: Path) -> None:
+def test_a_demo_counts_everything_and_ends_by_itself(
+    console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(investigators, "SLOWEST_S", 1.1)
+    monkeypatch.setattr(runner, "SCRAPE_EVERY_S", 0.2)
     path = tmp_path / "summary.json"
     options = Options(seconds=3.2, seed=3, rate=50, days=4, json_path=path, command=STAND_IN)
     assert run(options, console) == 0
