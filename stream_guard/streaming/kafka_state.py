@@ -151,10 +151,16 @@ class KafkaState:
                     kept[record.key] = record.value
             position = await consumer.position(tp)
             # The high watermark is above the last stable offset as long as anyone's transaction is open.
-            # Ours was aborted when our producer started.
-            if position >= max(stable, consumer.highwater(tp) or 0):
+            # Ours was aborted when our producer started. It is unknown until a fetch was answered.
+            high = consumer.highwater(tp)
+            if high is not None and position >= max(stable, high):
                 return list(kept.items())
             if not fetched and self._clock() > give_up:
+                if high is None:
+                    raise StateRefused(
+                        f"no broker has answered a fetch of partition {tp.partition} of {self._topic!r} for "
+                        f"{OPEN_TRANSACTION_WAIT_S:g} s; check its leader and start again"
+                    )
                 raise StateRefused(
                     f"partition {tp.partition} of {self._topic!r} has an open transaction at offset "
                     f"{position} that is not ours and hides our own state; end the producer that left it "
