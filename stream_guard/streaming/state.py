@@ -72,17 +72,17 @@ class MemoryState:
         return list(self._items.setdefault(partition, {}).items())
 
     async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> None:
-        """Keep `items`, send `records`."""
+        """Send `records`, then keep `items`."""
         if partition not in self._open:
             raise Fenced(f"partition {partition} is not open here")
+        if records:
+            await self._send(records)
         kept = self._items[partition]
         for key, value in items:
             if value is None:
                 kept.pop(key, None)
             else:
                 kept[key] = value
-        if records:
-            await self._send(records)
 
     async def close(self, partition: int) -> None:
         """Forget the ownership, keep the items."""
