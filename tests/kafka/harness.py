@@ -54,7 +54,7 @@ class Kafka:
     def admin(self) -> AdminClient:
         """librdkafka's administration client."""
         if self._admin is None:
-            self._admin = AdminClient({"bootstrap.servers": self.bootstrap})
+            self._admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         return self._admin
 
     def prefix(self, name: str = "test") -> str:
