@@ -98,10 +98,13 @@ def _count_leg(
     if twin >= 0:
         tag = words[row.TAGS + twin]
         return SEEN if (tag & row.CONTENT_MASK) == content else CONFLICT, tag >> row.ACTION_SHIFT
-    newest = words[row.NEWEST]
-    if horizon >= 0 and newest != row.MISSING and t < newest - horizon:
+    # By what the account has paid, not by what it received: with a backlog the partitions run apart, and a
+    # leg from far ahead must not make the account's own payments too old.
+    newest_out = words[row.NEWEST_OUT]
+    if horizon >= 0 and newest_out != row.MISSING and t < newest_out - horizon:
         return TOO_OLD, 0
 
+    newest = words[row.NEWEST]
     late = newest != row.MISSING and t < newest
     after = newest_not_after(words, t)
     latest = supersede(words, after, out, counterparty)
@@ -142,6 +145,8 @@ def _count_leg(
         raise_to_days(words, floats, t, stored_day, oldest, own_counts, own_in, own_out, block)
     if not late:
         words[row.NEWEST] = t
+    if out and t > newest_out:
+        words[row.NEWEST_OUT] = t
     if words[row.FIRST_TS] == row.MISSING or t < words[row.FIRST_TS]:
         words[row.FIRST_TS] = t
     return COUNTED, 0

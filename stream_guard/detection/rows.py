@@ -43,6 +43,7 @@ ROW: Final = np.dtype(
         ("head", "<i8"),  # place of the oldest; 0 until the ring is full
         ("dropped", "<i8"),  # payments counted that are not in the ring
         ("newest", "<i8"),
+        ("newest_out", "<i8"),  # newest payment the account made, by which its own next ones may be too old
         ("first", "<i8"),
         ("in_count", "<i8"),
         ("in_mean", "<f8"),
@@ -90,6 +91,7 @@ USED: Final = _word(ROW, "used")
 HEAD: Final = _word(ROW, "head")
 DROPPED: Final = _word(ROW, "dropped")
 NEWEST: Final = _word(ROW, "newest")
+NEWEST_OUT: Final = _word(ROW, "newest_out")
 FIRST_TS: Final = _word(ROW, "first")
 IN_TOTALS: Final = _word(ROW, "in_count")
 OUT_TOTALS: Final = _word(ROW, "out_count")
@@ -145,7 +147,7 @@ DIRTY: Final = 1
 
 def _blank() -> npt.NDArray[np.int64]:
     row = np.zeros(1, ROW)
-    for field in ("newest", "first", "last_day", "night_period", "changed", "address_changed"):
+    for field in ("newest", "newest_out", "first", "last_day", "night_period", "changed", "address_changed"):
         row[field] = MISSING
     for field in ("opened", "opened_at", "birth_year", "birth_year_at", "kind_at"):
         row[field] = MISSING

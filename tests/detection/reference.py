@@ -102,7 +102,8 @@ class ReferenceProfiles:
         for old in account.ring:
             if old.out and old.event == now.event:
                 return (SEEN if old.content == now.content else CONFLICT), old.action, {}
-        if account.newest is not None and now.ts < account.newest - self.bank.horizon_ms:
+        paid = [e.ts for e in account.counted if e.out]
+        if paid and now.ts < max(paid) - self.bank.horizon_ms:
             return TOO_OLD, 0, {}
         figures = {f"payer.{k}": v for k, v in self.block(account, now).items()} | self.pair(account, now)
         account.counted.append(now)

@@ -394,9 +394,10 @@ def test_too_old_is_more_than_31_days_behind_the_payers_newest_payment() -> None
     ]
 
 
-def test_too_old_counts_what_the_payer_received_too() -> None:
-    profiles = profiles_of(event(1, NOON + 31 * DAY, account="A9", counterparty="A1"))
-    assert profiles.payer_hop(columns_of([event(2, NOON - 1)]))[0].tolist() == [TOO_OLD]
+def test_what_the_payer_received_never_makes_its_payments_too_old() -> None:
+    # With a backlog the partitions run apart: a leg may come from far ahead of the account's own payments.
+    profiles = profiles_of(event(1, NOON + 62 * DAY, account="A9", counterparty="A1"))
+    assert profiles.payer_hop(columns_of([event(2, NOON - 1)]))[0].tolist() == [COUNTED]
 
 
 def test_a_refused_payment_leaves_no_trace() -> None:
