@@ -5,7 +5,7 @@ Faust's web server is off: it listens on every address and serves table contents
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from aiohttp import web
@@ -54,8 +54,8 @@ class HealthServer:
         """Listen. Raises `OSError` when the address is taken."""
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_get("/healthz", lambda request: self._answer(self._healthy()))
-        app.router.add_get("/readyz", lambda request: self._answer(self._ready()))
+        app.router.add_get("/healthz", self._probe(self._healthy))
+        app.router.add_get("/readyz", self._probe(self._ready))
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.host, self.port)
@@ -72,5 +72,10 @@ class HealthServer:
             body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
         )
 
-    async def _answer(self, verdict: Verdict) -> web.Response:
-        return web.Response(status=200 if verdict.ok else 503, text=verdict.sentence + "\n")
+    @staticmethod
+    def _probe(ask: Callable[[], Verdict]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def answer(request: web.Request) -> web.Response:
+            verdict = ask()
+            return web.Response(status=200 if verdict.ok else 503, text=verdict.sentence + "\n")
+
+        return answer

@@ -81,7 +81,8 @@ class Processor:
         # to the broker, and each would otherwise wait for a batch of every partition.
         self._turn = asyncio.Lock()
         self.assigned: set[int] = set()
-        self.last_durable = lease.now()
+        self.last_durable = self.last_progress = lease.now()
+        self._committed: Mapping[TP, int] = {}
         self.bounds: Bounds = _no_bounds
         self.flow_suspended: Callable[[], bool] = lambda: False
 
@@ -126,7 +127,7 @@ class Processor:
         await asyncio.gather(*(self._ensure_open(number) for number in sorted(numbers)))
         offsets = await self._starting_offsets(assignment)
         self._lease.renew(asked_at)
-        self.last_durable = self._lease.now()
+        self.last_durable = self.last_progress = self._lease.now()
         return offsets
 
     async def _ensure_open(self, number: int) -> None:
@@ -214,6 +215,10 @@ class Processor:
         """The coordinator took our offsets: the lease runs from when we asked."""
         self._lease.renew(self._asked_at)
         self.last_durable = self._asked_at
+        # Commits go on when nothing moves any more: what tells a stall is the offsets in them.
+        committed = self._durable(self._open.values())
+        if committed != self._committed or not any(sum(p.lag().values()) for p in self._open.values()):
+            self._committed, self.last_progress = committed, self._asked_at
 
     async def _flush(self, partition: Partition) -> bool:
         """Make everything applied so far durable; False: put off, because the lease was lost meanwhile."""

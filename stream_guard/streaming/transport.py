@@ -251,6 +251,22 @@ class Consumer(FaustConsumer):
         """The Kafka client behind it."""
         return self._thread._ensure_consumer()
 
+    def waiting(self, tp: TP, applied: int) -> int | None:
+        """Records of `tp` that are not applied: handed out already, or still in the log; None: unknown.
+
+        The end of the log alone does not tell, because a transaction ends with a record that nobody is ever
+        handed; Kafka's own position moves past it.
+        """
+        assigned = TopicPartition(tp.topic, tp.partition)
+        kafka = self.kafka()
+        if assigned not in kafka.assignment():
+            return None
+        state = kafka._subscription.subscription.assignment.state_value(assigned)
+        if state.highwater is None or not state.has_valid_position:
+            return None
+        handed_out = self._position.get(tp, applied)
+        return max(0, handed_out - applied) + max(0, int(state.highwater - state.position))
+
     def backlog(self, topic: str) -> int:
         """Records of `topic` in the log that this process has not been handed yet."""
         return sum(

@@ -268,10 +268,10 @@ class Worker:
                 self._refresh_ends(partition)
 
     def _refresh_ends(self, partition: Partition) -> None:
-        for topic in self.keyed.values():
-            high = self._consumer.highwater(TP(topic, partition.number))
-            if high is not None:
-                partition.ends[topic] = high
+        for topic, applied in partition.applied.items():
+            waiting = self._consumer.waiting(TP(topic, partition.number), applied)
+            if waiting is not None:
+                partition.ends[topic] = applied + waiting
 
     def _apply_signal(self, outputs: Outputs, number: int, record: Any) -> None:
         parsed = parse_risk_signal(record.key, record.value)
@@ -316,11 +316,11 @@ class Worker:
 
     def healthy(self) -> Verdict:
         """Applied offsets become durable while there is lag."""
-        age = self.lease.now() - self.processor.last_durable
+        age = self.lease.now() - self.processor.last_progress
         lag = sum(sum(partition.lag().values()) for partition in self._partitions())
         if lag and age > STALLED_AFTER_S:
             return Verdict(False, f"{lag} records wait and nothing has become durable for {age:.0f} s")
-        return Verdict(True, f"healthy: {lag} records wait, last commit {age:.1f} s ago")
+        return Verdict(True, f"healthy: {lag} records wait, last progress {age:.1f} s ago")
 
 
 def wall_ms() -> int:

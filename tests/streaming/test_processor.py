@@ -819,3 +819,25 @@ async def test_a_closed_partition_is_not_among_the_committed() -> None:
     await rig.assign(0, 1)
     await rig.assign(1)
     assert {tp.partition for tp in await rig.processor.make_durable()} == {1}
+
+
+@on_a_loop
+async def test_progress_is_offsets_that_move_and_not_commits_that_are_taken() -> None:
+    rig = Rig()
+    await rig.assign(0)
+    rig.partition().ends = {PAYMENTS: 100}
+    await rig.give(0)
+    rig.now += 1.0
+    await rig.commit()
+    assert rig.processor.last_progress == rig.processor.last_durable == 101.0
+    rig.now += 1.0
+    await rig.commit()
+    assert (rig.processor.last_progress, rig.processor.last_durable) == (101.0, 102.0)
+    await rig.give(1)
+    rig.now += 1.0
+    await rig.commit()
+    assert rig.processor.last_progress == 103.0
+    rig.partition().ends[PAYMENTS] = 2
+    rig.now += 1.0
+    await rig.commit()
+    assert rig.processor.last_progress == 104.0

@@ -272,6 +272,7 @@ class Thread:
         self.fetches: list[tuple[set[TP], float]] = []
         self.commits: list[dict[TP, int]] = []
         self.sought: dict[TopicPartition, int] = {}
+        self.states: dict[TopicPartition, Any] = {}
         self.member = True
         self.during_fetch: Callable[[], None] = lambda: None
 
@@ -295,6 +296,9 @@ class Thread:
         return SimpleNamespace(
             assignment=lambda: {TopicPartition(*tp) for tp in self.assigned},
             seek=self.sought.__setitem__,
+            _subscription=SimpleNamespace(
+                subscription=SimpleNamespace(assignment=SimpleNamespace(state_value=self.states.get))
+            ),
         )
 
 
@@ -397,6 +401,36 @@ async def test_the_backlog_is_what_the_log_holds_beyond_what_was_handed_out() ->
     driver.thread.ends = {LEGS: 10, TP("app-legs", 1): 4, PAYMENTS: 1_000}
     driver.consumer._position = {LEGS: 7, TP("app-legs", 1): 4}
     assert driver.consumer.backlog("app-legs") == 3
+
+
+@on_a_loop
+async def test_what_waits_is_what_was_handed_out_and_what_kafka_has_not_read_yet() -> None:
+    driver = Driver()
+    tp = TopicPartition(*CASES)
+    state = SimpleNamespace(highwater=None, position=9, has_valid_position=True)
+    driver.thread.states[tp] = state
+    assert driver.consumer.waiting(CASES, 5) is None
+    state.highwater = 9
+    driver.consumer._position = {CASES: 8}
+    # Offset 8 ends a transaction: nobody is ever handed it, and nobody waits for it.
+    assert driver.consumer.waiting(CASES, 8) == 0
+    assert driver.consumer.waiting(CASES, 5) == 3
+    state.highwater = 12
+    assert driver.consumer.waiting(CASES, 5) == 6
+    state.has_valid_position = False
+    assert driver.consumer.waiting(CASES, 5) is None
+    assert driver.consumer.waiting(TP("app-cases", 7), 0) is None
+
+
+@on_a_loop
+async def test_kafkas_position_and_end_of_log_are_where_we_look_for_them() -> None:
+    kafka = aiokafka.AIOKafkaConsumer(bootstrap_servers="localhost:1")
+    tp = TopicPartition("t", 0)
+    kafka._subscription.assign_from_user({tp})
+    kafka._subscription.subscription.assignment.state_value(tp).seek(7)
+    state = kafka._subscription.subscription.assignment.state_value(tp)
+    assert (state.has_valid_position, state.position, state.highwater) == (True, 7, None)
+    await kafka.stop()
 
 
 @on_a_loop
