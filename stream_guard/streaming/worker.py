@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -96,7 +97,7 @@ class Worker:
         """Run until SIGTERM or SIGINT; return the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop.set)
+            loop.add_signal_handler(number, self._stop_in_time)
         producer = aiokafka.AIOKafkaProducer(
             **self._connection,
             enable_idempotence=True,
@@ -219,17 +220,32 @@ class Worker:
 
     # -- life ---------------------------------------------------------------------------------------------
 
+    def _stop_in_time(self) -> None:
+        """Begin the shutdown; a thread ends the process if it takes too long.
+
+        Without a broker, aiokafka and Faust wait for answers and take a cancellation for something to go on
+        after, so nothing on the event loop could bound them.
+        """
+        if self.stop.is_set():
+            return
+        self.stop.set()
+        late = f"the shutdown took longer than {STOP_WITHIN_S:g} s; what was not committed is read again"
+        timer = threading.Timer(STOP_WITHIN_S, die, (late,))
+        timer.daemon = True
+        timer.start()
+
     async def _serve(self, tasks: list[asyncio.Task[None]]) -> int:
-        await asyncio.wait_for(self.reader.caught_up.wait(), SIGNALS_WITHIN_S)
-        start = asyncio.create_task(self.app.start())
+        """Read the risk signals, start Faust, wait for the end; a task that ends first is a defect."""
         stopped = asyncio.create_task(self.stop.wait())
-        done, _ = await asyncio.wait({stopped, *tasks, start}, return_when=asyncio.FIRST_COMPLETED)
-        if start in done:
-            start.result()
-            done, _ = await asyncio.wait({stopped, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        ends = {stopped, *tasks}
+        signals = asyncio.create_task(asyncio.wait_for(self.reader.caught_up.wait(), SIGNALS_WITHIN_S))
+        if await _comes_before(signals, ends):
+            start = asyncio.create_task(self.app.start())
+            if await _comes_before(start, ends):
+                await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        for task in done:
-            if task is not stopped and not task.cancelled() and task.exception() is not None:
+        for task in tasks:
+            if task.done() and not task.cancelled() and task.exception() is not None:
                 die(f"a task of the worker failed: {task.exception()!r}")
         return 0
 
@@ -242,18 +258,14 @@ class Worker:
         tasks: list[asyncio.Task[None]],
     ) -> None:
         logger.info("stopping: flush, commit, leave the group")
-        try:
-            async with asyncio.timeout(STOP_WITHIN_S):
-                await self.app.stop()
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-                await outputs.flush()
-                await backend.stop()
-                await producer.stop()
-                await health.stop()
-        except TimeoutError:
-            die(f"the shutdown took longer than {STOP_WITHIN_S:g} s; what was not committed is read again")
+        await self.app.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await outputs.flush()
+        await backend.stop()
+        await producer.stop()
+        await health.stop()
 
     async def _watch(self) -> None:
         """Keep figures current that nobody else touches; notice when Faust has crashed."""
@@ -321,6 +333,15 @@ class Worker:
         if lag and age > STALLED_AFTER_S:
             return Verdict(False, f"{lag} records wait and nothing has become durable for {age:.0f} s")
         return Verdict(True, f"healthy: {lag} records wait, last progress {age:.1f} s ago")
+
+
+async def _comes_before(step: asyncio.Task[Any], ends: set[asyncio.Task[Any]]) -> bool:
+    """Wait for a step or for an end, whichever is first; raises what the step raised."""
+    await asyncio.wait({step, *ends}, return_when=asyncio.FIRST_COMPLETED)
+    if not step.done():
+        return False
+    step.result()
+    return True
 
 
 def wall_ms() -> int:
