@@ -303,7 +303,7 @@ class Handlers:
         """Close or correct warnings, list or delist mules."""
         state, topic = partition.state, self._topics.dispositions
         for index, record in enumerate(records):
-            parsed = parse_disposition(record.value, record.key)
+            parsed = parse_disposition(record.value, _key(record))
             if isinstance(parsed, Rejection):
                 self._refuse(partition, topic, records, [parsed._replace(index=index)])
                 continue
@@ -329,7 +329,7 @@ class Handlers:
         """Take in facts about accounts."""
         topic = self._topics.account_updates
         for index, record in enumerate(records):
-            parsed = parse_account_update(record.value, record.key)
+            parsed = parse_account_update(record.value, _key(record))
             if isinstance(parsed, Rejection):
                 self._refuse(partition, topic, records, [parsed._replace(index=index)])
                 continue
@@ -395,3 +395,8 @@ def _without(records: Sequence[Any], refused: Sequence[Rejection]) -> Sequence[A
         return records
     dropped = {rejection.index for rejection in refused}
     return [record for i, record in enumerate(records) if i not in dropped]
+
+
+def _key(record: Any) -> bytes:
+    """Key of a record, empty where it has none: then it is no account's key, and the record is refused."""
+    return record.key or b""
