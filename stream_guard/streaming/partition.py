@@ -113,7 +113,8 @@ class Partition:
 
     def keep(self, delivery: asyncio.Future[None]) -> None:
         """Hold the next flush until `delivery` is done."""
-        if not delivery.done():
+        # One delivery carries many records: one callback is enough.
+        if delivery not in self.deliveries and not delivery.done():
             self.deliveries.add(delivery)
             delivery.add_done_callback(self.deliveries.discard)
 

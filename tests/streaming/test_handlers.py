@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,6 +55,13 @@ NAMES = TopicNames(
 Put = tuple[str, int, bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]
 
 
+class Delivered:
+    """A delivery that needs no waiting."""
+
+    def done(self) -> bool:
+        return True
+
+
 class Outputs:
     """Keeps what is put."""
 
@@ -66,7 +72,7 @@ class Outputs:
         self, topic: str, partition: int, key: bytes | None, value: bytes | None, headers: Any = ()
     ) -> Any:
         self.puts.append((topic, partition, key, value, tuple(headers)))
-        return SimpleNamespace(done=lambda: True)
+        return Delivered()
 
 
 class Bank:

@@ -174,6 +174,19 @@ async def test_a_flush_takes_the_deliveries_that_are_not_done(make_partition: Ma
     assert partition.take().deliveries == [later]
 
 
+@on_a_loop
+async def test_a_delivery_that_carries_many_records_calls_back_once(make_partition: MakePartition) -> None:
+    partition = make_partition()
+    delivery = asyncio.get_running_loop().create_future()
+    for _ in range(1_000):
+        partition.keep(delivery)
+    # Each further callback would cost a turn of the event loop, one a decision.
+    assert len(delivery._callbacks) == 1
+    delivery.set_result(None)
+    await asyncio.sleep(0)
+    assert partition.deliveries == set()
+
+
 # -- a flush -------------------------------------------------------------------------------------------
 
 
