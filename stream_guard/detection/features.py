@@ -8,7 +8,7 @@ Names follow one grammar, ``side.direction_measure_window``: ``payer.out_count_2
 - Money is in the bank's base currency. A missing value is NaN and never 0: a side that is no account has no
   figures, a maximum over no payments is missing; a count or a sum over none is 0.
 - Figures come from this payment and the 64 newest others that the account's row remembers. Where more fall
-  into a window they are **floors**: the true figure is at least the one given. For windows of 3 days and more,
+  into a window they are **floors**: the true figure is at least the one given. For windows of 3 days or more
   ``count`` and ``sum`` are then raised to what the day buckets know: local days that lie inside as a whole.
 - All-time figures (no window in the name) are over every payment counted before this one, whatever its time.
 - Texts (``txn.type`` ...) are carried as `hashing.text_code` of the text, an exact float.

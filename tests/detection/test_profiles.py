@@ -200,6 +200,23 @@ def test_pair_figures_come_from_the_payers_row_in_both_directions() -> None:
     assert figures[2]["pair.seen_before"] == 0
 
 
+@pytest.mark.parametrize("window", ["24h", "5d", "7d", "30d"])
+def test_pair_windows_are_half_open(window: str) -> None:
+    def last(since: int) -> dict[str, float]:
+        back = event(0, account="A2", counterparty="A1")
+        return both_hops(Profiles(Bank()), [back, event(1), event(2, NOON + since)])[-1]
+
+    length = WINDOWS[window]
+    inside, outside = last(length - 1), last(length)
+    assert (inside[f"pair.out_count_{window}"], inside[f"pair.in_count_{window}"]) == (2, 1)
+    assert (outside[f"pair.out_count_{window}"], outside[f"pair.in_count_{window}"]) == (1, 0)
+    assert (inside["pair.out_similar_count_5d"] == 2) == (length <= 5 * DAY)
+    assert (outside["pair.out_similar_count_5d"] == 2) == (length < 5 * DAY)
+    assert math.isnan(inside["pair.out_min_24h"]) == (window != "24h")
+    assert math.isnan(outside["pair.out_min_24h"])
+    assert outside["pair.seen_before"] == 1
+
+
 def test_a_late_payment_sees_only_what_is_not_after_it() -> None:
     later = [event(i, NOON + HOUR + i, counterparty=f"A{i}") for i in range(2, 6)]
     late = both_hops(Profiles(Bank()), [event(1), *later, event(9, NOON + MINUTE, counterparty="A3")])[-1]
@@ -237,6 +254,24 @@ def test_day_buckets_raise_long_windows_beyond_the_ring() -> None:
     # Of the day on which the window begins, the buckets cannot say what lies inside.
     assert last["payer.out_count_3d"] == 3 * 40
     assert last["payee.in_count_7d"] == 240
+
+
+def test_a_day_whose_first_payment_is_at_the_windows_edge_is_not_inside() -> None:
+    def figures(since: int) -> dict[str, float]:
+        start = [event(0, NOON), *(event(i, NOON + i, amount=1.0) for i in range(1, 100))]
+        more = [event(i, NOON + DAY + i, amount=1.0) for i in range(100, 200)]
+        return both_hops(Profiles(Bank()), [*start, *more, event(300, NOON + since)])[-1]
+
+    assert figures(7 * DAY - 1)["payer.out_count_7d"] == 201
+    assert figures(7 * DAY)["payer.out_count_7d"] == 101
+
+
+def test_a_late_payment_makes_its_day_begin_earlier() -> None:
+    day = [event(i, NOON + i, amount=1.0) for i in range(100)]
+    late = event(100, NOON - HOUR, amount=1.0)  # older than all of the ring: only the bucket knows it
+    last = event(101, NOON + 7 * DAY - HOUR // 2, amount=1.0)
+    assert both_hops(Profiles(Bank()), [*day, last])[-1]["payer.out_count_7d"] == 101
+    assert both_hops(Profiles(Bank()), [*day, late, last])[-1]["payer.out_count_7d"] == 65
 
 
 def test_day_buckets_follow_the_local_day() -> None:
