@@ -80,7 +80,6 @@ class Processor:
         # One batch a turn of the event loop, however many agents are ready: a flush needs a few round trips
         # to the broker, and each would otherwise wait for a batch of every partition.
         self._turn = asyncio.Lock()
-        self.assigned: set[int] = set()
         self.last_durable = self.last_progress = lease.now()
         self._committed: Mapping[TP, int] = {}
         self.bounds: Bounds = _no_bounds
@@ -122,7 +121,6 @@ class Processor:
                     "are split over processes. They need equal partition counts, and every process of the "
                     "group must run the same version; stop all of them and start again"
                 )
-        self.assigned = numbers
         await asyncio.gather(*(self._close(number) for number in set(self._open) - numbers))
         await asyncio.gather(*(self._ensure_open(number) for number in sorted(numbers)))
         offsets = await self._starting_offsets(assignment)

@@ -319,9 +319,11 @@ class Worker:
         """All assigned partitions are loaded, and the risk signals are read."""
         if not self.reader.caught_up.is_set():
             return Verdict(False, "the risk signals are being read")
-        assigned, open_here = self.processor.assigned, len(self._partitions())
         if self.app.rebalancing or self.app.consumer_generation_id <= 0:
             return Verdict(False, "not a member of the group yet")
+        # The consumer knows of an assignment before the processor is asked to open it.
+        assigned = {tp.partition for tp in self._consumer.assignment() if tp.topic in self.keyed.values()}
+        open_here = len(self._partitions())
         if open_here < len(assigned):
             return Verdict(False, f"{open_here} of {len(assigned)} assigned partitions are loaded")
         return Verdict(True, f"ready: {open_here} partitions")

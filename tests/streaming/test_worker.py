@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from stream_guard.detection.state import Context
 from stream_guard.detection.vocabulary import SignalSource
@@ -22,10 +23,14 @@ from tests.streaming.test_processor import PAYMENTS, Rig
 
 
 class Waiting:
-    """A consumer that says how much it holds back."""
+    """A consumer that says what is assigned to it and how much it holds back."""
 
     def __init__(self) -> None:
         self.records: dict[str, int | None] = {}
+        self.assigned: set[TP] = set()
+
+    def assignment(self) -> set[TP]:
+        return self.assigned
 
     def waiting(self, tp: Any, applied: int) -> int | None:
         return self.records.get(tp.topic, 0)
@@ -142,7 +147,7 @@ async def test_a_worker_is_ready_once_signals_are_read_and_every_assigned_partit
     desk.app.rebalancing = True
     assert not desk.worker.ready().ok
     desk.app.rebalancing = False
-    desk.processor.assigned = {0, 1}
+    desk.consumer.assigned = {TP(topic, number) for topic in TOPICS.values() for number in (0, 1)}
     assert desk.worker.ready() == (False, "0 of 2 assigned partitions are loaded")
     await desk.rig.assign(0, 1)
     assert desk.worker.ready() == (True, "ready: 2 partitions")
