@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from stream_guard.feedback.tallies import Tallies
 
 # A creation time beside every series doubles the page and tells nothing that a restart does not.
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 LATENCY_BUCKETS_S = (
     0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0,
