@@ -155,7 +155,7 @@ async def test_an_assignment_opens_its_partitions_and_gives_the_lease() -> None:
     assert rig.backend.did == [("open", 0), ("open", 2)]
     assert set(offsets) == assignment(0, 2)
     assert rig.lease.held()
-    assert rig.processor.assigned == {0, 2}
+    assert {partition.number for partition in rig.processor.partitions()} == {0, 2}
 
 
 @on_a_loop
