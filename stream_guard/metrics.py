@@ -32,6 +32,10 @@ BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 FLUSH_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
+STANDINGS = ("confirmed", "false_positive", "pending", "inconclusive", "expired")
+WINDOWS_D = {"7d": 7, "30d": 30, "365d": 365}
+
+
 class BatchHistogram(Collector):
     """A histogram that takes a whole array at once; prometheus-client's takes 1 us a value."""
 
@@ -73,6 +77,10 @@ class PartitionView(Protocol):
     def rows(self) -> int:
         """Accounts in memory."""
 
+    @property
+    def today(self) -> int:
+        """Bank-local day of its stream time, days since 1970-01-01."""
+
     def lag(self) -> dict[str, int]:
         """Records not applied yet, by topic."""
 
@@ -90,9 +98,10 @@ class StateMetrics(Collector):
         """Read the partitions as they are now."""
         views = list(self._partitions())
         yield from _partition_gauges(views)
-        tallies = Tallies.merge(view.tallies for view in views)
+        tallies = Tallies.totals(view.tallies for view in views)
         yield from _warning_gauges(tallies)
         yield from _feedback_gauges(tallies)
+        yield _hits_by_window(views)
 
 
 def _partition_gauges(views: list[PartitionView]) -> Iterator[Metric]:
@@ -168,13 +177,7 @@ def _feedback_gauges(tallies: Tallies) -> Iterator[Metric]:
         "stream_guard_dispositions", "Dispositions taken in", "outcome", tallies.counts("dispositions")
     )
     overall = tallies.hit_rate()
-    standing = {
-        "confirmed": overall.confirmed,
-        "false_positive": overall.false_positive,
-        "pending": overall.pending,
-        "inconclusive": overall.inconclusive,
-        "expired": overall.expired,
-    }
+    standing = {name: getattr(overall, name) for name in STANDINGS}
     yield _gauge(
         "stream_guard_hits", "Warnings by what became of them; each counts once", "standing", standing
     )
@@ -184,7 +187,7 @@ def _feedback_gauges(tallies: Tallies) -> Iterator[Metric]:
         labels=["rule", "standing"],
     )
     for rule, rate in tallies.hit_rates_by_rule().items():
-        for name in standing:
+        for name in STANDINGS:
             by_rule.add_metric([rule, name], getattr(rate, name))
     yield by_rule
     rate_gauge = GaugeMetricFamily(
@@ -211,6 +214,21 @@ def _feedback_gauges(tallies: Tallies) -> Iterator[Metric]:
     yield _gauge(
         "stream_guard_amount_intercepted", "Amount delayed, held or stopped, base currency", "part", split
     )
+
+
+def _hits_by_window(views: list[PartitionView]) -> Metric:
+    """The windows come from the days in the state, so no restart and no retention of Prometheus' cuts them."""
+    family = GaugeMetricFamily(
+        "stream_guard_hits_window",
+        "Warnings by what became of them in the last 7, 30 and 365 days",
+        labels=["window", "standing"],
+    )
+    today = max((view.today for view in views), default=0)
+    for window, days in WINDOWS_D.items():
+        rates = [view.tallies.hits_within(today, days) for view in views]
+        for name in STANDINGS:
+            family.add_metric([window, name], sum(getattr(rate, name) for rate in rates))
+    return family
 
 
 def _gauge(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:

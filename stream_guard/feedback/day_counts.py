@@ -82,10 +82,30 @@ class DayCounts:
                 _sum(result._total, counts)
         return result
 
-    def merge(self, other: DayCounts) -> None:
-        """Add another partition's counts to these."""
+    def within(self, family: str, today: int, days: int) -> dict[str, int]:
+        """Counts of one family over the last `days` days, `today` included.
+
+        Examples
+        --------
+        >>> counts = DayCounts()
+        >>> counts.add("hits", "confirmed", 2, day=20_000)
+        >>> counts.within("hits", 20_006, 7), counts.within("hits", 20_007, 7)
+        ({'confirmed': 2}, {})
+        """
+        result: Counts = {}
+        for day, counts in self._days.items():
+            if today - days < day <= today and family in counts:
+                _sum(result, {family: counts[family]})
+        return result.get(family, {})
+
+    def merge_totals(self, other: DayCounts) -> None:
+        """Add what another partition has counted for all time, and none of its days."""
         _sum(self._total, other._total)
         self._total_dirty = True
+
+    def merge(self, other: DayCounts) -> None:
+        """Add another partition's counts to these."""
+        self.merge_totals(other)
         for day, counts in other._days.items():
             _sum(self._days.setdefault(day, {}), counts)
             self._dirty_days[day] = None

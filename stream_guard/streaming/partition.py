@@ -89,6 +89,11 @@ class Partition:
         """Accounts in memory."""
         return len(self.state.profiles)
 
+    @property
+    def today(self) -> int:
+        """Bank-local day of the stream time."""
+        return self.state.day_of(self.state.stream_ts)
+
     def lag(self) -> dict[str, int]:
         """Records in the log that are not applied yet, by topic."""
         return {topic: max(0, self.ends.get(topic, 0) - offset) for topic, offset in self.applied.items()}
