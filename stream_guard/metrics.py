@@ -217,7 +217,7 @@ def _feedback_gauges(tallies: Tallies) -> Iterator[Metric]:
 
 
 def _hits_by_window(views: list[PartitionView]) -> Metric:
-    """The windows come from the days in the state, so no restart and no retention of Prometheus' cuts them."""
+    """The windows come from the days in the state, so no restart and no retention of Prometheus cuts them."""
     family = GaugeMetricFamily(
         "stream_guard_hits_window",
         "Warnings by what became of them in the last 7, 30 and 365 days",
