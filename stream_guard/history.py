@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import gzip
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,16 +126,50 @@ class History:
         A file that is in order already, as a log is, is read piece by piece; any other is sorted in memory.
         """
         left = len(self) if limit is None else limit
-        for batch in self._ordered():
+        for batch in self._ordered(list(self._columns.values())):
             if left <= 0:
                 return
             events = self._events(batch.slice(0, left))
             left -= len(events.rows)
             yield events
 
-    def _ordered(self) -> Iterator[pa.RecordBatch]:
+    def columns(self) -> Iterator[dict[str, list[Any]]]:
+        """As `batches`, column by column: canonical fields with None where a payment has no value."""
+        for batch in self._ordered(list(self._columns.values())):
+            yield {name: array.to_pylist() for name, array in self._arrays(batch).items()}
+
+    def beside(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Other columns of the file in the order of the events, for those who judge and never for detection.
+
+        Parameters
+        ----------
+        columns
+            Names in the file.
+
+        Raises
+        ------
+        HistoryError
+            If the file lacks one.
+        """
+        have = self._file.schema_arrow.names
+        for name in columns:
+            if name not in have:
+                raise HistoryError(f"{self._path} has no column '{name}'; it has {', '.join(have)}.")
+        return self._ordered(list(columns))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every column of the file."""
+        return tuple(self._file.schema_arrow.names)
+
+    def last_ts(self) -> int | None:
+        """Time of the latest payment, epoch ms; None when there is no payment."""
+        if not len(self):
+            return None
+        return int(pc.max(self._times()).as_py())
+
+    def _ordered(self, wanted: list[str]) -> Iterator[pa.RecordBatch]:
         ts = self._times()
-        wanted = list(self._columns.values())
         if pc.all(pc.greater_equal(ts[1:], ts[:-1])).as_py() is not False:
             yield from self._file.iter_batches(BATCH_ROWS, columns=wanted)
             return
@@ -152,21 +186,23 @@ class History:
         return ts
 
     def _events(self, batch: pa.RecordBatch) -> Events:
-        names, values = [], []
-        gaps = False
+        arrays = self._arrays(batch)
+        values = {name: array.to_pylist() for name, array in arrays.items()}
+        rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+        if any(array.null_count for array in arrays.values()):
+            rows = [{name: value for name, value in row.items() if value is not None} for row in rows]
+        return Events(values["ts"], rows)
+
+    def _arrays(self, batch: pa.RecordBatch) -> dict[str, pa.Array]:
+        """Canonical columns as epoch ms, numbers and texts."""
+        arrays = {}
         for name, column in self._columns.items():
             array = batch.column(column)
             if name == "ts":
-                array = _epoch_ms(array, column)
+                arrays[name] = _epoch_ms(array, column)
             else:
-                array = _plain(array, column, pa.float64() if name in NUMBERS else pa.string())
-            gaps = gaps or array.null_count > 0
-            names.append(name)
-            values.append(array.to_pylist())
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
-        if gaps:
-            rows = [{name: value for name, value in row.items() if value is not None} for row in rows]
-        return Events(values[names.index("ts")], rows)
+                arrays[name] = _plain(array, column, pa.float64() if name in NUMBERS else pa.string())
+        return arrays
 
 
 def account_updates(path: Path, first_ts: int) -> Iterator[dict[str, Any]]:
@@ -189,7 +225,7 @@ def account_updates(path: Path, first_ts: int) -> Iterator[dict[str, Any]]:
     """
     year = datetime.fromtimestamp(first_ts / 1000, UTC).year
     try:
-        with _text(path) as file:
+        with open_text(path) as file:
             reader = csv.DictReader(file)
             if "account" not in (reader.fieldnames or ()):
                 raise HistoryError(f"{path} has no column 'account', so it is no accounts file.")
@@ -224,7 +260,8 @@ def _whole(text: str, name: str, place: str) -> int:
     return math.floor(number)
 
 
-def _text(path: Path) -> IO[str]:
+def open_text(path: Path) -> IO[str]:
+    """Text file, gzipped where its name says so."""
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8", newline="")
     return path.open(encoding="utf-8", newline="")

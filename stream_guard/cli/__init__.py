@@ -16,6 +16,7 @@ import typer
 
 from stream_guard import __version__
 from stream_guard.cli import alerts, dead_letters, processes, rules, topics
+from stream_guard.cli.backtest import backtest
 from stream_guard.cli.common import CommandError, Exit, say, write_json
 from stream_guard.cli.replay import replay
 
@@ -32,6 +33,7 @@ app.command("worker")(processes.worker)
 app.command("demo")(processes.demo)
 app.add_typer(topics.app, name="topics")
 app.command("replay")(replay)
+app.command("backtest")(backtest)
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(rules.app, name="rules")
 app.add_typer(dead_letters.app, name="dead-letters")
@@ -43,6 +45,7 @@ EXPECTED = {
     "stream_guard.detection.rules.errors.PackError": Exit.USAGE,
     "stream_guard.detection.documents.DocumentError": Exit.USAGE,
     "stream_guard.history.HistoryError": Exit.USAGE,
+    "stream_guard.backtest.period.PeriodError": Exit.USAGE,
     "stream_guard.streaming.topics.BrokerUnreachable": Exit.BROKER,
     "stream_guard.replay.ReplayError": Exit.BROKER,
     "stream_guard.simulation.sender.SendError": Exit.BROKER,

@@ -101,6 +101,19 @@ def default_config() -> Path:
     raise CommandError(f"{name} is neither here nor in {ROOT}: name a settings file with -c.", Exit.USAGE)
 
 
+def mapping_of(pairs: list[str]) -> dict[str, str]:
+    """Column by canonical name, of what ``--map`` said."""
+    columns = {}
+    for pair in pairs:
+        name, separator, column = pair.partition("=")
+        if not (separator and name and column):
+            raise CommandError(f"--map {pair}: write CANONICAL=COLUMN, such as account=payer_id.", Exit.USAGE)
+        if name in columns:
+            raise CommandError(f"--map names {name} twice: give it once.", Exit.USAGE)
+        columns[name] = column
+    return columns
+
+
 def say(message: str) -> None:
     """Tell the user something on standard error, which programs do not read."""
     typer.echo(message, err=True)

@@ -16,6 +16,7 @@ from stream_guard.cli.common import (
     ConfigOption,
     Exit,
     JsonOption,
+    mapping_of,
     say,
     settings_of,
     write_json,
@@ -62,7 +63,7 @@ def replay(
     from stream_guard.replay import Replay
 
     pace = _pace(rate, speed, as_fast_as_possible)
-    history = History(file, _mapping(mapping or []))
+    history = History(file, mapping_of(mapping or []))
     updates = list(account_updates(accounts, history.first_ts() or 0)) if accounts else []
     settings = settings_of(config, broker)
     topics = settings.topics
@@ -95,18 +96,6 @@ def _pace(rate: float | None, speed: float | None, fastest: bool) -> Pace:
         if value is not None and not 0 < value < float("inf"):
             raise CommandError(f"{name} must be above 0.", Exit.USAGE)
     return Pace(rate, speed)
-
-
-def _mapping(pairs: list[str]) -> dict[str, str]:
-    columns = {}
-    for pair in pairs:
-        name, separator, column = pair.partition("=")
-        if not (separator and name and column):
-            raise CommandError(f"--map {pair}: write CANONICAL=COLUMN, such as account=payer_id.", Exit.USAGE)
-        if name in columns:
-            raise CommandError(f"--map names {name} twice: give it once.", Exit.USAGE)
-        columns[name] = column
-    return columns
 
 
 def _summary(sent: Sent) -> str:

@@ -147,6 +147,12 @@ def take(columns: Columns, which: npt.NDArray[Any]) -> Columns:
     return type(columns)(*out)
 
 
+def part_of(columns: Columns, start: int, stop: int) -> Columns:
+    """Rows `start` to `stop`, without copying the arrays."""
+    out: list[Any] = [column[start:stop] for column in columns]
+    return type(columns)(*out)
+
+
 def legs_of(
     p: Payments, source_partition: int, stored_action: U1, block: F8, flags: U1 | None = None
 ) -> Legs:

@@ -50,6 +50,7 @@ __all__ = [
     "empty_payments",
     "legs_of",
     "payments",
+    "payments_of_columns",
     "size",
     "take",
 ]
@@ -109,13 +110,59 @@ def payments(
     >>> payments([event], [0], [0], None, None, Bank(), 0)[1][0].reason
     <Reject.UNKNOWN_CURRENCY: 'unknown_currency'>
     """
-    n = len(events)
-    if n == 0:
+    if not events:
         return empty_payments(), []
     columns = _gather(events)
     ids = _read_ids(columns, bank, -1 if keys is None or partition is None else partition)
     if ids is None:
         return _without_bad_texts(events, offsets, produced, keys, partition, bank, now_ms)
+    return _payments(columns, ids, offsets, produced, keys, partition, bank, now_ms)
+
+
+def payments_of_columns(
+    columns: Mapping[str, Sequence[Any] | None], offsets: Sequence[int] | I8, bank: Bank, now_ms: int
+) -> tuple[Payments, list[Rejection]]:
+    """As `payments`, from columns that are there already: a recorded history's, without keys and partitions.
+
+    Parameters
+    ----------
+    columns
+        For every field the n values of n validated transactions; an optional field that none has may be
+        absent or None. The event times stand for the records' timestamps.
+    offsets, bank, now_ms
+        As for `payments`.
+
+    Examples
+    --------
+    >>> columns = dict(event_id=["e1"], ts=[0], account=["A1"], counterparty=["A2"], amount=[2.0],
+    ...                currency=["CNY"], type=["unknown"], channel=["unknown"])
+    >>> payments_of_columns(columns, [0], Bank(), 0)[0].payer_ids
+    [b'A1']
+    """
+    if not len(columns["ts"] or ()):
+        return empty_payments(), []
+    complete: dict[str, Any] = dict.fromkeys(_OPTIONAL) | dict(columns)
+    ids = _read_ids(complete, bank, -1)
+    produced = np.array(complete["ts"], np.int64)
+    if ids is None:
+        given = [name for name in _FIELDS if complete[name] is not None]
+        values = zip(*(complete[name] for name in given), strict=True)
+        events = [dict(zip(given, row, strict=True)) for row in values]
+        return _without_bad_texts(events, offsets, produced, None, None, bank, now_ms)
+    return _payments(complete, ids, offsets, produced, None, None, bank, now_ms)
+
+
+def _payments(
+    columns: dict[str, Any],
+    ids: _Ids,
+    offsets: Sequence[int] | I8,
+    produced: Sequence[int] | I8,
+    keys: Sequence[bytes | None] | None,
+    partition: int | None,
+    bank: Bank,
+    now_ms: int,
+) -> tuple[Payments, list[Rejection]]:
+    n = len(ids.texts)
     ts = np.array(columns["ts"], np.int64)
     original = np.array(columns["amount"], np.float64)
     record_ms = np.asarray(produced, np.int64)

@@ -142,13 +142,13 @@ def payee_leg(legs: Legs, state: PartitionState, now_ms: int, fallback: Action =
     learned = state.detectors.undo()
     failed: list[tuple[int, str]] = []
     try:
-        results, verdicts = _evaluate(legs, matrix, state, late, repeat)
+        results, verdicts = evaluate(legs, matrix, state, late, repeat)
     except Exception:  # a defect of ours; found record by record, the others are decided
         state.detectors.rollback(learned)
         results, verdicts, failed = _one_by_one(legs, matrix, state, late, repeat, fallback)
     action = np.where(repeat, stored, verdicts.action).astype(np.uint8)
     counted = ~repeat
-    _remember(legs, action, counted, state)
+    remember(legs, action, counted, state)
     conclusions = Conclusions(legs, matrix, results, verdicts, action, repeat, late, state, now_ms)
     decided = _say(conclusions, results, stream_ts, failed, fallback)
     refused += [Rejection(int(good[i]), Reject.PROCESSING_FAILED, message) for i, message in failed]
@@ -190,13 +190,22 @@ def _say(
     return decided
 
 
-def _evaluate(
+def evaluate(
     legs: Legs,
     matrix: NDArray[np.float64],
     state: PartitionState,
     late: NDArray[np.bool_],
     skip: NDArray[np.bool_],
 ) -> tuple[RuleResults, Verdicts]:
+    """What the rules say and what is decided, for legs that were counted; the detectors learn.
+
+    Parameters
+    ----------
+    legs, matrix
+        n legs of one partition in order, f8[n, N] without signals, which are filled in.
+    late, skip
+        bool[n]: after the deadline; not scored and not learned from (sent again).
+    """
     context = state.context
     context.signals.fill(legs, matrix)
     results = context.pack.evaluate(matrix, legs.ts)
@@ -223,7 +232,7 @@ def _one_by_one(
     for i in range(n):
         one = slice(i, i + 1)
         try:
-            result, verdict = _evaluate(
+            result, verdict = evaluate(
                 take(legs, np.array([i])), matrix[one].copy(), state, late[one].copy(), skip[one].copy()
             )
         except Exception as error:  # the record at fault; it is dead-lettered with this sentence
@@ -239,10 +248,10 @@ def _one_by_one(
     return results, verdicts, failed
 
 
-def _remember(
+def remember(
     legs: Legs, action: NDArray[np.uint8], counted: NDArray[np.bool_], state: PartitionState
 ) -> None:
-    """Keep the actions above allow in the payees' rings, where a resent payment finds them."""
+    """Keep actions (u1[n] of `legs`) above allow in the payees' rings, where a resent payment finds them."""
     at = np.flatnonzero(counted & (action > Action.ALLOW))
     if len(at):
         keys = [legs.keys[i] for i in at.tolist()]
@@ -282,7 +291,7 @@ def apply_case(finding: Finding, state: PartitionState) -> list[Alert]:
 def carried(block: NDArray[np.float64], columns: NDArray[np.intp]) -> NDArray[np.float64]:
     """The first hop's block as the second hop sees it: features that legs do not carry are missing.
 
-    The backtest passes its legs through this, so that it decides on what a live worker would have seen.
+    The backtest, where no leg travels, decides by it on what a live worker would have seen.
     """
     seen = np.full((len(block), FIRST.stop), np.nan)
     seen[:, columns] = block[:, columns]

@@ -30,6 +30,7 @@ from stream_guard.detection.profile_kernels import (
 from stream_guard.detection.row_kernels import set_actions
 from stream_guard.detection.row_store import RowStore, Undo
 from stream_guard.detection.rows import SCHEMA_HASH
+from stream_guard.detection.step_kernels import both_hops
 
 __all__ = ["CONFLICT", "COUNTED", "SCHEMA_HASH", "SEEN", "TOO_OLD", "Profiles", "Undo"]
 
@@ -104,7 +105,7 @@ class Profiles:
         -------
         status
             uint8[n]: `COUNTED`; `SEEN`, the payer's ring has the event with the same content; `CONFLICT`,
-            with another; `TOO_OLD`, further behind the payer's newest payment than `Bank.horizon_ms`. A
+            with another; `TOO_OLD`, further behind the newest payment it made than `Bank.horizon_ms`. A
             payer that is no account has no row: `COUNTED`.
         stored_action
             uint8[n]: for `SEEN` the action that the ring holds, else 0.
@@ -195,6 +196,68 @@ class Profiles:
             matrix,
         )
         return status, action
+
+    def both_hops(self, p: Payments, matrix: F8) -> tuple[U1, U1, U1, I8, I8]:
+        """Count payments in both their rows, as with one payment in flight at a time.
+
+        Parameters
+        ----------
+        p
+            n payments, in order; all their accounts have their rows here.
+        matrix
+            float64[n, N], written: `FIRST` and `PAYEE`, as by `payer_hop` and then `payee_hop` of each
+            payment before the next one is looked at. The signals' columns are left alone.
+
+        Returns
+        -------
+        status
+            uint8[n]: `COUNTED`, `SEEN`, `CONFLICT` or `TOO_OLD`; rows of the last two mean nothing.
+        stored_action
+            uint8[n]: as `payee_hop` returns it.
+        flags
+            uint8[n]: `p.flags`, with `REPEAT` where the payer's row knows the event.
+        payer_rows, payee_rows
+            int64[n]: row numbers, which an account keeps; -1 for a party that is no account.
+        """
+        n = size(p)
+        status, action, flags = np.empty(n, np.uint8), np.empty(n, np.uint8), p.flags.copy()
+        payer_rows = self._rows_where(p.payer_ids, flags, PAYER_ACCOUNT)
+        payee_rows = self._rows_where(p.leg_keys, flags, PAYEE_ACCOUNT)
+        both_hops(
+            self._store.words,
+            self._store.floats,
+            self._store.dirty,
+            self._store.dirty_rows,
+            self._store.counters,
+            payer_rows,
+            payee_rows,
+            p.ts,
+            p.local,
+            p.amount,
+            p.payer.view(np.int64),
+            p.payee.view(np.int64),
+            p.event.view(np.int64),
+            p.content,
+            flags,
+            self.bank.horizon_ms,
+            self._limits,
+            self.bank.small_amount,
+            status,
+            action,
+            matrix,
+        )
+        fill_txn(
+            p.amount,
+            p.local,
+            p.type_code,
+            p.channel_code,
+            p.currency_code,
+            p.payer_balance,
+            p.payee_balance,
+            p.flags,
+            matrix,
+        )
+        return status, action, flags, payer_rows, payee_rows
 
     def set_actions(self, ids: Sequence[bytes], events: U8, actions: U1) -> None:
         """Remember what was decided about payments, for whoever sends one again.

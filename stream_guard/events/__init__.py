@@ -35,6 +35,7 @@ from stream_guard.events.parsing import (
     parse_transactions,
 )
 from stream_guard.events.schemas import SCHEMA_NAMES, schema
+from stream_guard.events.tables import parse_columns
 
 __all__ = [
     "MAX_BYTES",
@@ -46,6 +47,7 @@ __all__ = [
     "Withdrawal",
     "epoch_ms",
     "parse_account_update",
+    "parse_columns",
     "parse_disposition",
     "parse_risk_signal",
     "parse_transactions",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NoReturn
 
 import orjson
@@ -46,6 +46,20 @@ def nothing_odd(values: Sequence[bytes], parsed: Sequence[Mapping[str, object]])
     """
     joined = b"".join(values)
     return _texts_are_plain(joined, parsed) and _members_are_distinct(joined, values, parsed)
+
+
+def plain_texts(texts: Collection[str]) -> bool:
+    r"""Whether surely none of some ids or labels holds what is not printable, or nothing but blanks.
+
+    Examples
+    --------
+    >>> plain_texts(["A1", "ATM 7"]), plain_texts(["A1", " "]), plain_texts(["A1\u200b"])
+    (True, False, False)
+    """
+    joined = "".join(texts)
+    if " " in joined and any(map(str.isspace, texts)):
+        return False
+    return joined.isprintable() and (joined.isascii() or not _INVISIBLE.search(joined))
 
 
 def _texts_are_plain(joined: bytes, parsed: Sequence[Mapping[str, object]]) -> bool:
