@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import math
 import random
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -274,6 +276,15 @@ def test_a_late_payment_makes_its_day_begin_earlier() -> None:
     assert both_hops(Profiles(Bank()), [*day, late, last])[-1]["payer.out_count_7d"] == 65
 
 
+@pytest.mark.parametrize("days", [30, 31, 32, 62])
+def test_a_late_payment_never_lands_in_another_days_bucket(days: int) -> None:
+    today = [event(i, NOON + i, amount=1.0) for i in range(100)]
+    late = event(100, NOON - days * DAY, account="A9", counterparty="A1", amount=1000.0)
+    figures = both_hops(Profiles(Bank()), [*today, late, event(101, NOON + 100, amount=1.0)])[-1]
+    assert (figures["payer.out_count_7d"], figures["payer.in_count_7d"]) == (101, 0)
+    assert (figures["payer.out_sum_30d"], figures["payer.in_sum_30d"]) == (101, 0)
+
+
 def test_day_buckets_follow_the_local_day() -> None:
     # 15:59 and 16:00 UTC are one day in UTC and two in Shanghai; the window begins between them.
     evening = NOON + 12 * HOUR - MINUTE
@@ -515,6 +526,29 @@ def test_facts_are_missing_until_an_update_says_them() -> None:
     assert known["payer.changed_s"] == 3600
     assert math.isnan(known["payer.address_changed_s"])
     assert math.isnan(known["payee.kind"])
+
+
+def test_the_holders_age_goes_by_the_local_calendar_year() -> None:
+    profiles = Profiles(Bank())
+    profiles.update_facts(b"A1", 0, None, 1950, None, None)
+    edges = [(12, 31), (1, 1), (2, 28), (3, 1), (6, 15), (2, 29), (12, 30)]
+    days = [
+        (y, m, d)
+        for y in (1970, 1999, 2000, 2023, 2024, 2052)
+        for m, d in edges
+        if (m, d) != (2, 29) or y % 4 == 0
+    ]
+    moments = sorted(datetime(*day, 23, 59, tzinfo=ZoneInfo("Asia/Shanghai")) for day in days)
+    events = [event(i, int(moment.timestamp() * 1000)) for i, moment in enumerate(moments)]
+    ages = [figures["payer.holder_age_y"] for figures in both_hops(profiles, events)]
+    assert ages == [moment.year - 1950 for moment in moments]
+
+
+def test_an_account_opened_at_the_payment_has_age_0_and_one_opened_later_none() -> None:
+    for opened, age in ((NOON, 0.0), (NOON + 1, math.nan)):
+        profiles = Profiles(Bank())
+        profiles.update_facts(b"A1", NOON, opened, None, None, None)
+        assert both_hops(profiles, [event(1)])[0]["payer.account_age_d"] == pytest.approx(age, nan_ok=True)
 
 
 def test_the_newest_update_wins_field_by_field_whatever_comes_first() -> None:
