@@ -44,6 +44,7 @@ def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "demo",
         "topics",
         "replay",
+        "backtest",
         "alerts",
         "rules",
         "schema",

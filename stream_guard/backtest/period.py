@@ -65,8 +65,8 @@ def period(
     >>> judged = period(0, 10 * day, UTC, begin="0.6", until="1970-01-10")
     >>> judged.start // day, judged.end // day
     (6, 9)
-    >>> period(0, 10 * day, UTC, warm_up="12h").days
-    9.5
+    >>> period(0, 10 * day, UTC, warm_up="12h", until="1970-01-10").days
+    8.5
     """
     if begin is not None and warm_up is not None:
         raise PeriodError("--from and --warmup both say where judging begins: give one of them.")

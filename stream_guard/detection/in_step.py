@@ -64,7 +64,7 @@ class Step(NamedTuple):
     action
         u1[n]: the answer; for a payment sent again the stored action.
     results, verdicts
-        Of the rules and of all together; for a payment that was not decided: nothing fired, allow, NaN.
+        Of the rules and of all together; what they hold for a payment that was not decided means nothing.
     payer_rows, payee_rows
         i8[n]: numbers of the accounts, which stay; -1 for a party that is no account.
     said
