@@ -195,8 +195,8 @@ class ConsumerSettings(Section):
     gather_ms: float = Field(default=3.0, ge=0, le=1_000)
     """Most milliseconds to gather records before a fetch while batches are small: latency against CPU."""
     fetch_wait_ms: int = Field(default=500, ge=1, le=10_000)
-    """Most milliseconds a broker may hold an empty fetch. A record that arrives ends the wait at once, but for
-    the demo's embedded broker, which always waits."""
+    """Most milliseconds a broker may hold an empty fetch. A record that arrives ends the wait at once, except
+    on the demo's embedded broker, which always waits."""
 
     @model_validator(mode="after")
     def _several_heartbeats_a_session(self) -> Self:

@@ -67,7 +67,7 @@ def both_hops(profiles: Profiles, events: list[Event]) -> list[dict[str, float]]
 
 
 def random_stream(seed: int, count: int, accounts: int, step: int) -> list[Event]:
-    """Payments among few accounts: steps of nothing, of exact windows and of days; late ones, repeats, conflicts.
+    """Payments among few accounts: steps of nothing, of exact windows, of days; late, repeated, in conflict.
 
     `step` is the longest ordinary distance in ms: short ones overflow rings, long ones empty windows.
     """
@@ -75,7 +75,9 @@ def random_stream(seed: int, count: int, accounts: int, step: int) -> list[Event
     t = NOON
     out: list[Event] = []
     for number in range(count):
-        t += rng.choice([0, 1, MINUTE, HOUR, 10 * MINUTE, rng.randrange(step), DAY if rng.random() < 0.1 else 1])
+        t += rng.choice(
+            [0, 1, MINUTE, HOUR, 10 * MINUTE, rng.randrange(step), DAY if rng.random() < 0.1 else 1]
+        )
         late = rng.choice([1, 1, MINUTE, HOUR, DAY, rng.randrange(40 * DAY)]) if rng.random() < 0.25 else 0
         if out and rng.random() < 0.1:
             one = dict(rng.choice(out[-20:]))
