@@ -1,8 +1,8 @@
 """What a backtest costs: payments a second on one core, with the whole shipped pack and the anomaly model.
 
-Run as ``python -m tests.benchmarks.bench_backtest [HISTORY.parquet [ACCOUNTS]] [--json FILE]``. Without a history,
-400,000 made-up payments among 20,000 accounts. CPU time counts, so that a busy machine does not: the figure is
-that of one core for itself. The second run is measured, the first one compiles. Not a timed test.
+Run as ``python -m tests.benchmarks.bench_backtest [HISTORY.parquet [ACCOUNTS]] [--json FILE]``. Without a
+history, 400,000 made-up payments among 20,000 accounts. CPU time counts, so that a busy machine does not: the
+figure is that of one core for itself. The second run is measured, the first one compiles. Not a timed test.
 """
 
 from __future__ import annotations
