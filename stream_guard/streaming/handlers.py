@@ -26,7 +26,8 @@ from stream_guard.feedback.dispositions import Verdict, dispose
 from stream_guard.metrics import Metrics
 from stream_guard.streaming import legs as frames
 from stream_guard.streaming.dead_letters import dead_letter
-from stream_guard.streaming.outputs import Outputs
+from stream_guard.streaming.originals import Originals
+from stream_guard.streaming.outputs import Delivery, Outputs
 from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.state import Record
 
@@ -75,6 +76,8 @@ class Handlers:
         Wall clock in milliseconds.
     fallback
         Decision on a payment that our own defect met.
+    originals
+        Reads a payment's own record again, for a dead letter from the second hop.
     """
 
     def __init__(
@@ -86,7 +89,9 @@ class Handlers:
         metrics: Metrics,
         wall_ms: Callable[[], int],
         fallback: Action,
+        originals: Originals,
     ) -> None:
+        self._originals = originals
         self._context = context
         self._topics = topics
         self._outputs = outputs
@@ -268,28 +273,27 @@ class Handlers:
             )
 
     def _refuse_leg(self, partition: Partition, legs: Legs, rejection: Rejection) -> None:
-        """Dead letter of a payment refused in the second hop: it names the transaction's own record."""
+        """Dead letter of a payment refused in the second hop: its own record's bytes and position."""
         position = rejection.index
+        number, offset = int(legs.source_partition[position]), int(legs.offset[position])
         event_id, payer, payee, currency = legs.texts[position].decode().split("\0")
-        value = orjson.dumps(
-            {
-                "event_id": event_id,
-                "ts": int(legs.ts[position]),
-                "account": payer,
-                "counterparty": payee,
-                "amount": float(legs.amount_original[position]),
-                "currency": currency,
-            }
-        )
-        self._dead_letter(
-            partition,
-            self._topics.transactions,
-            int(legs.source_partition[position]),
-            int(legs.offset[position]),
-            value,
-            rejection.reason,
-            rejection.message,
-        )
+        known = {
+            "event_id": event_id,
+            "ts": int(legs.ts[position]),
+            "account": payer,
+            "counterparty": payee,
+            "amount": float(legs.amount_original[position]),
+            "currency": currency,
+        }
+
+        def refuse(original: bytes | None) -> Delivery:
+            # Where retention was faster than we, what the leg carried is all there is.
+            value = orjson.dumps(known) if original is None else original
+            topic = self._topics.transactions
+            return self._put_letter(topic, number, offset, value, rejection.reason, rejection.message)
+
+        self._count_letter(partition, self._topics.transactions, rejection.reason)
+        partition.keep(self._originals.bring(number, offset, refuse))
 
     # -- the payer's warnings, feedback, facts ------------------------------------------------------------
 
@@ -383,9 +387,17 @@ class Handlers:
         reason: Reject,
         message: str,
     ) -> None:
+        self._count_letter(partition, topic, reason)
+        partition.keep(self._put_letter(topic, number, offset, value, reason, message))
+
+    def _put_letter(
+        self, topic: str, number: int, offset: int, value: bytes | None, reason: Reject, message: str
+    ) -> Delivery:
         body, headers = dead_letter(topic, number, offset, value, reason, message)
         target = number % self._partitions_of[self._topics.dead_letters]
-        partition.keep(self._outputs.put(self._topics.dead_letters, target, None, body, tuple(headers)))
+        return self._outputs.put(self._topics.dead_letters, target, None, body, tuple(headers))
+
+    def _count_letter(self, partition: Partition, topic: str, reason: Reject) -> None:
         partition.state.tallies.rejected(reason)
         self._metrics.dead_letters.labels(topic, str(reason)).inc()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -192,7 +191,6 @@ class Partition:
                 "watermarks": self._watermarks.tolist(),
                 "sent": self._sent.tolist(),
                 "stream_ts": self.state.stream_ts,
-                "written_at": int(time.time() * 1000),
             }
         )
 

@@ -33,6 +33,7 @@ from stream_guard.streaming.health import HealthServer, Verdict
 from stream_guard.streaming.kafka_state import KafkaState
 from stream_guard.streaming.lease import Lease
 from stream_guard.streaming.light_records import use_light_records
+from stream_guard.streaming.originals import KafkaOriginals
 from stream_guard.streaming.outputs import MAX_BATCH_BYTES, Outputs
 from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.processor import Processor
@@ -169,6 +170,7 @@ class Worker:
             self.metrics,
             wall_ms,
             self.settings.policy.fallback_action,
+            KafkaOriginals(topics.transactions, self._connection),
         )
         return Processor(
             self.keyed, self._new_partition, backend, outputs, self.lease, self.metrics, handlers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -81,6 +82,7 @@ class Bank:
     def __init__(self, where: Context | None = None, fallback: Action = Action.CONFIRM) -> None:
         self.context = where or context(partitions=PARTITIONS)
         self.outputs = Outputs()
+        self.values: dict[tuple[int, int], bytes | None] = {}
         self.metrics = Metrics("1", "pack", "hash")
         self.now = NOW
         outputs: Any = self.outputs
@@ -92,6 +94,7 @@ class Bank:
             self.metrics,
             lambda: self.now,
             fallback,
+            self,
         )
         bank = self.context.bank
         self.partitions = [
@@ -100,6 +103,10 @@ class Bank:
         ]
         self.offsets: dict[tuple[str, int], int] = {}
         self.seen = 0
+
+    def bring(self, partition: int, offset: int, then: Callable[[bytes | None], Any]) -> Any:
+        """The values that came: what the handlers ask for a dead letter's original."""
+        return then(self.values.get((partition, offset)))
 
     # -- giving ----------------------------------------------------------------------------------------
 
@@ -116,9 +123,9 @@ class Bank:
         """Values on one partition, keyed by their payer unless `keys` say otherwise."""
         chosen = [payer_of(value) for value in values] if keys is None else keys
         pairs = list(zip(chosen, values, strict=True))
-        self.handlers.transactions(
-            self.partitions[number], self.records(NAMES.transactions, number, *pairs, at=at)
-        )
+        records = self.records(NAMES.transactions, number, *pairs, at=at)
+        self.values.update({(number, record.offset): record.value for record in records})
+        self.handlers.transactions(self.partitions[number], records)
 
     def pay(self, *events: Event, at: int = NOON) -> list[dict[str, Any]]:
         """Payments through both hops, in batches by payer's partition; the decisions."""
@@ -489,6 +496,7 @@ def test_a_payment_that_cannot_be_evaluated_gets_the_fallback_and_the_others_the
     (fallback,) = [one for one in told if one["event_id"] == "e3"]
     assert (fallback["action"], fallback["score"], fallback["reasons"]) == ("hold", None, [])
     assert bank.letters() == [("processing_failed", NAMES.transactions, 0, 3)]
+    assert bank.put_on(NAMES.dead_letters)[0][3] == bank.values[0, 3], "the bytes as they came"
 
 
 @pytest.mark.parametrize(
