@@ -128,7 +128,7 @@ def run(
             if judged and warming:
                 bank.forget_warnings()
                 warming = False
-            step = bank.run(batch)
+            step = bank.run(batch, answer=judged and file is not None)
             for reason, count in step.refused.items():
                 refused[str(reason)] = refused.get(str(reason), 0) + count
             if judged:

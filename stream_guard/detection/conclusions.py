@@ -86,6 +86,10 @@ class Conclusions:
         decision = self._decision(i, reasons) if self._emit[i] else None
         return Conclusion(decision, self._findings(i, reasons))
 
+    def findings(self, i: int) -> list[Finding]:
+        """What is found about both accounts of payment `i`, without the message about it."""
+        return self._findings(i, self._reasons(i) if self._reasoned[i] else {Side.PAYER: [], Side.PAYEE: []})
+
     def plainly(self, i: int) -> tuple[bytes, bytes]:
         """The decision on payment `i` without reasons and score, as `action` has it now."""
         return fallback_decision(

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from stream_guard.alerts import Alert, AlertStatus
 from stream_guard.detection.batches import Legs, Payments, legs_of, part_of, size, take
-from stream_guard.detection.conclusions import Conclusions
+from stream_guard.detection.conclusions import Conclusion, Conclusions
 from stream_guard.detection.decide import Verdicts
 from stream_guard.detection.features import FIRST, N
 from stream_guard.detection.hashing import murmur2_partitions
@@ -98,7 +98,7 @@ class InStep:
         for state in self.states:
             state.profiles = self.profiles
 
-    def run(self, batch: Payments) -> Step:
+    def run(self, batch: Payments, *, answer: bool = True) -> Step:
         """Decide payments one after the other.
 
         No result depends on where batches begin and end.
@@ -107,11 +107,13 @@ class InStep:
         ----------
         batch
             n payments in order, of whatever partitions.
+        answer
+            Whether decision messages are written, which takes as long as all the rest where many are.
         """
-        steps = [self._run(part) for part in _without_twins(batch)]
+        steps = [self._run(part, answer) for part in _without_twins(batch)]
         return steps[0] if len(steps) == 1 else _joined(steps)
 
-    def _run(self, batch: Payments) -> Step:
+    def _run(self, batch: Payments, answer: bool) -> Step:
         n = size(batch)
         matrix = np.empty((n, N))
         status, stored, flags, payer_rows, payee_rows = self.profiles.both_hops(batch, matrix)
@@ -143,7 +145,7 @@ class InStep:
             conclusions[p] = self._evaluate(state, which, legs, matrix, repeat, step)
             worth += [(int(which[i]), p, i) for i in conclusions[p].worth_saying()]
         worth.sort()
-        step.said.extend(self._say(worth, conclusions, home, clocks))
+        step.said.extend(self._say(worth, conclusions, home, clocks, answer))
         for state, clock in zip(self.states, clocks, strict=True):
             if n:
                 state.stream_ts = int(clock[-1])
@@ -195,9 +197,11 @@ class InStep:
         conclusions: dict[int, Conclusions],
         home: npt.NDArray[np.int32],
         clocks: list[I8],
+        answer: bool,
     ) -> Iterator[Said]:
         for index, p, i in worth:
-            said = conclusions[p].about(i)
+            about = conclusions[p]
+            said = about.about(i) if answer else Conclusion(None, about.findings(i))
             alerts: list[Alert] = []
             for finding in sorted(said.findings, key=lambda finding: finding.side is Side.PAYER):
                 if finding.side is Side.PAYEE:

@@ -208,3 +208,11 @@ def test_forgotten_warnings_are_opened_anew() -> None:
 def test_an_empty_batch_does_nothing() -> None:
     step = InStep(three()).run(empty_payments())
     assert (len(step.decided), step.said) == (0, [])
+
+
+def test_without_answers_everything_else_is_the_same() -> None:
+    batch = columns_of(busy_stream(2), three())
+    spoken, silent = InStep(three()).run(batch), InStep(three()).run(batch, answer=False)
+    assert alerts([silent]) == alerts([spoken])
+    assert decisions([silent]) == []
+    assert np.array_equal(silent.action, spoken.action)
