@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,6 +38,10 @@ CANONICAL = ("ts", *TEXTS, *NUMBERS)
 
 BATCH_ROWS = 16_384
 """Rows turned into Python at a time: large enough that Arrow's calls cost nothing, a few MB of memory."""
+
+
+TIMES_AT_ONCE = 131_072
+"""Event times looked at at a time: 1 MB."""
 
 
 class HistoryError(Exception):
@@ -116,9 +121,11 @@ class History:
 
     def first_ts(self) -> int | None:
         """Time of the earliest payment, epoch ms; None when there is no payment."""
-        if not len(self):
-            return None
-        return int(pc.min(self._times()).as_py())
+        return self._span[0]
+
+    def last_ts(self) -> int | None:
+        """Time of the latest payment, epoch ms; None when there is no payment."""
+        return self._span[1]
 
     def batches(self, limit: int | None = None) -> Iterator[Events]:
         """Payments in event order; those of one time in the order of the file.
@@ -162,28 +169,42 @@ class History:
         """Every column of the file."""
         return tuple(self._file.schema_arrow.names)
 
-    def last_ts(self) -> int | None:
-        """Time of the latest payment, epoch ms; None when there is no payment."""
-        if not len(self):
-            return None
-        return int(pc.max(self._times()).as_py())
-
     def _ordered(self, wanted: list[str]) -> Iterator[pa.RecordBatch]:
-        ts = self._times()
-        if pc.all(pc.greater_equal(ts[1:], ts[:-1])).as_py() is not False:
+        if self._span[2]:
             yield from self._file.iter_batches(BATCH_ROWS, columns=wanted)
             return
+        column = self._columns["ts"]
+        ts = _epoch_ms(self._file.read(columns=[column])[column].combine_chunks(), column)
         order = pc.sort_indices(ts)  # stable
         yield from self._file.read(columns=wanted).take(order).to_batches(max_chunksize=BATCH_ROWS)
 
-    def _times(self) -> pa.Array:
+    @cached_property
+    def _span(self) -> tuple[int | None, int | None, bool]:
+        """Earliest and latest time, and whether the file is in order; read piece by piece."""
         column = self._columns["ts"]
-        ts = _epoch_ms(self._file.read(columns=[column])[column].combine_chunks(), column)
-        if ts.null_count:
-            raise HistoryError(
-                f"Column '{column}' of {self._path} has no time in {ts.null_count:,} rows: remove them first."
-            )
-        return ts
+        first = last = previous = None
+        in_order = True
+        for batch in self._file.iter_batches(TIMES_AT_ONCE, columns=[column]):
+            ts = _epoch_ms(batch.column(0), column)
+            if ts.null_count:
+                raise HistoryError(
+                    f"Column '{column}' of {self._path} has no time in {self._without_time():,} rows: remove"
+                    " them first."
+                )
+            if not len(ts):
+                continue
+            low, high = (int(value.as_py()) for value in pc.min_max(ts).values())
+            rises = pc.all(pc.greater_equal(ts[1:], ts[:-1])).as_py() is not False
+            in_order = in_order and rises and (previous is None or ts[0].as_py() >= previous)
+            previous = ts[-1].as_py()
+            first = low if first is None else min(first, low)
+            last = high if last is None else max(last, high)
+        return first, last, in_order
+
+    def _without_time(self) -> int:
+        column = self._columns["ts"]
+        batches = self._file.iter_batches(TIMES_AT_ONCE, columns=[column])
+        return sum(batch.column(0).null_count for batch in batches)
 
     def _events(self, batch: pa.RecordBatch) -> Events:
         arrays = self._arrays(batch)
