@@ -7,7 +7,6 @@ import json
 import numpy as np
 
 from stream_guard.detection import pipeline
-from stream_guard.detection.batches import size
 from stream_guard.detection.columns import payments
 from stream_guard.detection.features import N
 from stream_guard.detection.hashing import murmur2_partition
@@ -16,6 +15,7 @@ from stream_guard.detection.state import Context, PartitionState
 from stream_guard.detection.vocabulary import Action, SignalKind, SignalSource
 from stream_guard.events import parse_transactions
 from stream_guard.streaming import legs as frames
+from stream_guard.streaming.partition import Partition
 
 _SOME_TIME_MS = 1_767_225_600_000
 """Within the bounds of event times: a payment that is refused compiles nothing."""
@@ -35,6 +35,7 @@ def warm_up(context: Context) -> None:
         The made-up payments were refused: the first real ones would compile, and everything would wait.
     """
     state = PartitionState(context)
+    partition = Partition(0, context.bank.partitions, state, context.bank.routing_hash())
     values = [
         json.dumps(
             {
@@ -55,8 +56,9 @@ def warm_up(context: Context) -> None:
     now = [_SOME_TIME_MS] * 3
     columns, _ = payments(events, [0, 1, 2], now, [_PAYER] * 3, home, context.bank, _SOME_TIME_MS)
     legs, _ = pipeline.payer_leg(columns, home, state)
+    legs = partition.chain(legs, columns.partition)
     decoded = frames.decode([frames.encode(legs, context.first_hop_columns)])
-    if decoded is None or size(decoded) != len(values):
+    if decoded is None or len(partition.fresh_legs(decoded)) != len(values):
         raise RuntimeError("the made-up payments of the warm-up were refused")
     decided = pipeline.payee_leg(decoded, state, _SOME_TIME_MS)
     # None of them need be decided above allow, which is what is remembered.

@@ -68,6 +68,7 @@ def main() -> None:
     from stream_guard.detection.state import PartitionState
     from stream_guard.events import parse_transactions
     from stream_guard.streaming import legs as frames
+    from stream_guard.streaming.partition import Partition
     from stream_guard.warm_up import warm_up
     from tests.detection.builders import context, list_account
 
@@ -84,14 +85,15 @@ def main() -> None:
         moments = range(1_767_225_700_000, 1_767_225_700_000 + count)
         columns, _ = payments(events, range(count), moments, keys, partition, where.bank, 1_767_225_800_000)
         legs, _ = pipeline.payer_leg(columns, partition, state)
-        sent = [
-            frames.encode(part, where.first_hop_columns)
-            for _, part in frames.frames_by_target(legs, columns.partition[: len(legs.keys)])
-        ]
+        targets = columns.partition[: len(legs.keys)]
+        chain = Partition(0, 3, state, "")
+        legs = chain.chain(legs, targets)
+        sent = [frame for _, frame in frames.encode_by_target(legs, targets, where.first_hop_columns)]
         for received in (sent[:1], sent[1:]):
             decoded = frames.decode(received)
             if decoded is None:
                 continue
+            chain.fresh_legs(decoded)
             decided = pipeline.payee_leg(decoded, state, 1_767_225_800_000)
             acted += int((decided.action > 0).sum())
             pipeline.payee_leg(take(decoded, decoded.ts > 0), PartitionState(where), 1_767_225_800_000)

@@ -184,8 +184,7 @@ class Handlers:
             return
         legs = partition.chain(legs, targets)
         columns = self._context.first_hop_columns
-        for target, part in frames.frames_by_target(legs, targets):
-            value = frames.encode(part, columns)
+        for target, value in frames.encode_by_target(legs, targets, columns):
             partition.keep(self._outputs.put(self._topics.legs, target, None, value))
 
     # -- second hop ---------------------------------------------------------------------------------------

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_guard.detection.batches import Legs, take
+from stream_guard.detection.batches import Legs
 from stream_guard.detection.features import FEATURES, FIRST
 
 MAGIC = b"SGL1"
@@ -62,6 +63,11 @@ def feature_mask(columns: Sequence[int]) -> bytes:
 
 
 @lru_cache(maxsize=16)
+def _mask_of(columns: bytes) -> bytes:
+    return feature_mask(np.frombuffer(columns, dtype=np.intp).tolist())
+
+
+@lru_cache(maxsize=16)
 def _mask_columns(mask: bytes) -> NDArray[np.intp]:
     bits = np.unpackbits(np.frombuffer(mask, dtype=np.uint8), bitorder="little")
     return np.flatnonzero(bits)
@@ -77,19 +83,58 @@ def encode(legs: Legs, columns: NDArray[np.intp]) -> bytes:
     columns
         Positions within the first hop's block, ascending.
     """
+    return _frame(_rows_of(legs, columns), legs.keys, legs.texts, _mask_of(columns.tobytes()))
+
+
+def encode_by_target(
+    legs: Legs, targets: NDArray[np.int32], columns: NDArray[np.intp]
+) -> Iterator[tuple[int, bytes]]:
+    """Frames of `legs`, each for one target partition, order kept within a partition.
+
+    The rows are laid out once and then cut: at low rates a batch has few legs for each of many partitions.
+
+    Parameters
+    ----------
+    legs
+        In source order.
+    targets
+        Target partition of each leg.
+    columns
+        As in `encode`.
+    """
+    mask = _mask_of(columns.tobytes())
+    order = np.argsort(targets, kind="stable")
+    rows = _rows_of(legs, columns)[order]
+    picked = order.tolist()
+    sorted_targets = targets[order]
+    starts = [0, *(np.flatnonzero(np.diff(sorted_targets)) + 1).tolist(), len(picked)]
+    for first, end in pairwise(starts):
+        for start in range(first, end, MAX_FRAME_ROWS):
+            stop = min(end, start + MAX_FRAME_ROWS)
+            chosen = picked[start:stop]
+            keys = [legs.keys[i] for i in chosen]
+            texts = [legs.texts[i] for i in chosen]
+            yield int(sorted_targets[start]), _frame(rows[start:stop], keys, texts, mask)
+
+
+def _rows_of(legs: Legs, columns: NDArray[np.intp]) -> NDArray[np.void]:
     n = len(legs.keys)
     rows = np.empty(n, dtype=_row(len(columns)))
     for name in _PLAIN:
         rows[name] = getattr(legs, name)
-    rows["key_length"] = [len(key) for key in legs.keys]
-    rows["text_length"] = [len(text) for text in legs.texts]
+    rows["key_length"] = np.fromiter(map(len, legs.keys), np.uint16, n)
+    rows["text_length"] = np.fromiter(map(len, legs.texts), np.uint16, n)
     rows["values"] = legs.block[:, columns]
-    keys = b"".join(legs.keys)
-    header = _HEADER.pack(MAGIC, CATALOGUE, n, len(keys), feature_mask(columns.tolist()))
-    return b"".join((header, rows.tobytes(), keys, *legs.texts))
+    return rows
 
 
-def decode(frames: Iterable[bytes]) -> Legs | None:
+def _frame(rows: NDArray[np.void], keys: list[bytes], texts: list[bytes], mask: bytes) -> bytes:
+    joined = b"".join(keys)
+    header = _HEADER.pack(MAGIC, CATALOGUE, len(rows), len(joined), mask)
+    return b"".join((header, rows.tobytes(), joined, *texts))
+
+
+def decode(frames: Sequence[bytes]) -> Legs | None:
     """Legs of several frames in order; None for no legs.
 
     Raises
@@ -97,11 +142,13 @@ def decode(frames: Iterable[bytes]) -> Legs | None:
     ForeignFrame
         A frame is not ours or has another catalogue.
     """
-    decoded = [_decode_one(frame) for frame in frames]
-    if not decoded:
+    if not frames:
         return None
-    if len(decoded) == 1:
-        return decoded[0]
+    headers = [_header(frame) for frame in frames]
+    if len({mask for _, _, mask in headers}) == 1:
+        return _decode_alike(frames, headers)
+    # Senders with different packs: rare, and over as soon as all run the same one.
+    decoded = [_decode_alike([frame], [header]) for frame, header in zip(frames, headers, strict=True)]
     columns: list[Any] = [
         [item for legs in decoded for item in getattr(legs, name)]
         if name in ("keys", "texts")
@@ -111,7 +158,8 @@ def decode(frames: Iterable[bytes]) -> Legs | None:
     return Legs(*columns)
 
 
-def _decode_one(frame: bytes) -> Legs:
+def _header(frame: bytes) -> tuple[int, int, bytes]:
+    """Rows, bytes of keys, mask."""
     if len(frame) < _HEADER.size or frame[:4] != MAGIC:
         raise ForeignFrame("a record on the legs topic is no leg frame; nothing else may write there")
     _, catalogue, n, key_bytes, mask = _HEADER.unpack_from(frame)
@@ -120,31 +168,37 @@ def _decode_one(frame: bytes) -> Legs:
             "a leg was sent by a version with another feature catalogue; let the old version drain the "
             "legs topic before the new one starts, or start under a new application id"
         )
-    columns = _mask_columns(mask)
+    return n, key_bytes, mask
+
+
+def _decode_alike(frames: Sequence[bytes], headers: Sequence[tuple[int, int, bytes]]) -> Legs:
+    """Legs of frames that carry the same features: one pass over all rows."""
+    columns = _mask_columns(headers[0][2])
     dtype = _row(len(columns))
-    rows = np.frombuffer(frame, dtype=dtype, count=n, offset=_HEADER.size)
-    block = np.full((n, len(FIRST_NAMES)), np.nan)
+    packed, keys, texts = [], [], []
+    for frame, (n, key_bytes, _) in zip(frames, headers, strict=True):
+        rows_end = _HEADER.size + n * dtype.itemsize
+        packed.append(frame[_HEADER.size : rows_end])
+        keys.append(frame[rows_end : rows_end + key_bytes])
+        texts.append(frame[rows_end + key_bytes :])
+    rows = np.frombuffer(b"".join(packed), dtype=dtype)
+    block = np.full((len(rows), len(FIRST_NAMES)), np.nan)
     block[:, columns] = rows["values"]
-    start = _HEADER.size + n * dtype.itemsize
-    keys = _split(frame, start, rows["key_length"])
-    texts = _split(frame, start + key_bytes, rows["text_length"])
     # Copies even of a single leg: kernels would be compiled once more for read-only columns.
     plain = {name: rows[name].copy() for name in _PLAIN}
-    return Legs(block=block, keys=keys, texts=texts, **plain)
+    return Legs(
+        block=block,
+        keys=_split(b"".join(keys), rows["key_length"]),
+        texts=_split(b"".join(texts), rows["text_length"]),
+        **plain,
+    )
 
 
-def _split(frame: bytes, start: int, lengths: NDArray[np.uint16]) -> list[bytes]:
-    ends = (start + np.cumsum(lengths, dtype=np.int64)).tolist()
+def _split(joined: bytes, lengths: NDArray[np.uint16]) -> list[bytes]:
+    start = 0
     pieces = []
-    for end in ends:
-        pieces.append(frame[start:end])
+    for length in lengths.tolist():
+        end = start + length
+        pieces.append(joined[start:end])
         start = end
     return pieces
-
-
-def frames_by_target(legs: Legs, targets: NDArray[np.int32]) -> Iterable[tuple[int, Legs]]:
-    """`legs` cut into frames, each for one target partition, order kept within a partition."""
-    for target in np.unique(targets).tolist():
-        chosen = np.flatnonzero(targets == target)
-        for start in range(0, len(chosen), MAX_FRAME_ROWS):
-            yield target, take(legs, chosen[start : start + MAX_FRAME_ROWS])

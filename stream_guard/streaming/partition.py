@@ -14,6 +14,7 @@ from stream_guard.detection.batches import Legs
 from stream_guard.detection.profiles import SCHEMA_HASH
 from stream_guard.detection.state import PartitionState
 from stream_guard.feedback.tallies import Tallies
+from stream_guard.streaming.leg_kernels import NO_GAP, link, pick_fresh
 from stream_guard.streaming.state import Item, Record, StateRefused
 
 META_VERSION = 1
@@ -125,12 +126,7 @@ class Partition:
     def chain(self, legs: Legs, targets: NDArray[np.int32]) -> Legs:
         """Give each leg the source offset of the one sent to the same partition before it."""
         previous = np.empty(len(targets), dtype=np.int64)
-        for target in np.unique(targets).tolist():
-            at = np.flatnonzero(targets == target)
-            offsets = legs.offset[at]
-            previous[at[0]] = self._sent[target]
-            previous[at[1:]] = offsets[:-1]
-            self._sent[target] = offsets[-1]
+        link(legs.offset, targets, self._sent, previous)
         return legs._replace(previous=previous)
 
     def fresh_legs(self, legs: Legs) -> NDArray[np.intp]:
@@ -141,25 +137,17 @@ class Partition:
         LegGap
             A leg names a predecessor that never arrived.
         """
-        fresh = []
-        marks = self._watermarks
-        sources, offsets, befores = (
-            column.tolist() for column in (legs.source_partition, legs.offset, legs.previous)
-        )
-        for position, (source, offset, before) in enumerate(zip(sources, offsets, befores, strict=True)):
-            mark = marks[source]
-            if offset <= mark:
-                continue
-            if before > mark:
-                raise LegGap(
-                    f"a leg of transactions-{source} offset {before} never reached partition {self.number} "
-                    f"(the next one is of offset {offset}, the last applied of {mark}). Records of the legs "
-                    "topic were lost or deleted; do not go on from here: restore the topic, or rebuild the "
-                    "state under a new application id"
-                )
-            marks[source] = offset
-            fresh.append(position)
-        return np.array(fresh, dtype=np.intp)
+        fresh = np.empty(len(legs.offset), dtype=np.int64)
+        count, gap = pick_fresh(legs.source_partition, legs.offset, legs.previous, self._watermarks, fresh)
+        if gap != NO_GAP:
+            source, before = int(legs.source_partition[gap]), int(legs.previous[gap])
+            raise LegGap(
+                f"a leg of transactions-{source} offset {before} never reached partition {self.number} "
+                f"(the next one is of offset {legs.offset[gap]}, the last applied of "
+                f"{self._watermarks[source]}). Records of the legs topic were lost or deleted; do not go on "
+                "from here: restore the topic, or rebuild the state under a new application id"
+            )
+        return fresh[:count]
 
     # -- durability ---------------------------------------------------------------------------------------
 

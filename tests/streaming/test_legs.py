@@ -22,8 +22,8 @@ from stream_guard.streaming.legs import (
     ForeignFrame,
     decode,
     encode,
+    encode_by_target,
     feature_mask,
-    frames_by_target,
 )
 from stream_guard.streaming.outputs import MAX_BATCH_BYTES
 
@@ -181,20 +181,25 @@ def test_the_layout_of_rows_is_part_of_the_magic_and_must_not_change_unseen() ->
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
 def test_every_leg_goes_to_its_target_in_order(targets: list[int]) -> None:
     legs = random_legs(len(targets))._replace(offset=np.arange(len(targets)))
-    found: dict[int, list[int]] = {}
-    for target, part in frames_by_target(legs, np.array(targets, dtype=np.int32)):
-        found.setdefault(target, []).extend(part.offset.tolist())
-    assert found == {
-        target: [offset for offset, to in enumerate(targets) if to == target] for target in set(targets)
-    }
+    columns = np.array([0, 3, FIRST_WIDTH - 1])
+    found = dict(encode_by_target(legs, np.array(targets, dtype=np.int32), columns))
+    assert found.keys() == set(targets)
+    for target, frame in found.items():
+        here = np.flatnonzero(np.array(targets) == target)
+        assert frame == encode(take(legs, here), columns)
 
 
 def test_a_frame_holds_a_bounded_number_of_legs() -> None:
     n = 2 * MAX_FRAME_ROWS + 1
     legs = random_legs(n)._replace(offset=np.arange(n))
-    parts = [part for _, part in frames_by_target(legs, np.zeros(n, dtype=np.int32))]
-    assert [size(part) for part in parts] == [MAX_FRAME_ROWS, MAX_FRAME_ROWS, 1]
-    assert np.concatenate([part.offset for part in parts]).tolist() == list(range(n))
+    frames_of_one = [
+        frame for _, frame in encode_by_target(legs, np.zeros(n, dtype=np.int32), EVERYTHING[:2])
+    ]
+    parts = [decode([frame]) for frame in frames_of_one]
+    assert [part and size(part) for part in parts] == [MAX_FRAME_ROWS, MAX_FRAME_ROWS, 1]
+    joined = decode(frames_of_one)
+    assert joined is not None
+    same(joined, legs, EVERYTHING[:2])
 
 
 def test_the_largest_frame_that_a_bank_can_cause_fits_into_a_record() -> None:

@@ -314,7 +314,6 @@ def test_what_was_flushed_and_loaded_is_the_same_partition(make_partition: MakeP
     assert any(message["repeat"] for message in said[0])
     left, right = dict(one.take().items), dict(other.take().items)
     metas = [json.loads(items.pop(META_KEY) or b"") for items in (left, right)]
-    for meta in metas:
     assert metas[0] == metas[1]
     assert left.pop(DETECTORS_KEY) == right.pop(DETECTORS_KEY)
     # Days are told again only where they changed; the order within a record means nothing.
