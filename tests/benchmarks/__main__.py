@@ -32,6 +32,7 @@ from tests.kafka.harness import ROOT, Kafka, running_kafka
 from tests.kafka.jars import Unavailable
 
 RATE = 1_000.0
+WARM_UP_REQUESTS, WARM_UP_S = 20_000, 60.0
 LARGEST_RECORD = "2097152"
 EVERY_PAYMENT_ALERTS = 1e9
 """Amount at which the small job answers every payment; ours answers all by `decisions.emit`."""
@@ -99,6 +100,9 @@ class Bench:
         self.schedule = Schedule(RATE, chosen.settle, chosen.seconds)
         self.input = self._topic("input")
         self._filled = False
+        say("warming the broker up ...")
+        some = next(self._history(1))[1]
+        self.log.warm_broker(self._topic("warm-up"), some, WARM_UP_REQUESTS, WARM_UP_S)
 
     def _topic(self, name: str) -> str:
         topic = self.kafka.prefix(f"bench-{name}")

@@ -81,6 +81,26 @@ class Log:
                 return message.timestamp()[1] / 1000 + self._monotonic_less_wall
         raise TimeoutError(f"{topic}-{partition} gave no record {offset} within 10 s")
 
+    def warm_broker(self, topic: str, value: bytes, requests: int, timeout_s: float) -> None:
+        """Have the broker take and give many single records.
+
+        A fresh one compiles for a dozen CPU seconds under such a load, and answers seconds late meanwhile.
+        """
+        producer = Producer({**FILLER, "bootstrap.servers": self._kafka.bootstrap, "linger.ms": 0})
+        reader = self.reader()
+        reader.assign([TopicPartition(topic, number) for number in self.partitions(topic)])
+        give_up = time.monotonic() + timeout_s
+        for number in range(requests):
+            producer.produce(topic, value, str(number))
+            producer.poll(0)
+            while len(producer) > 50 and time.monotonic() < give_up:
+                producer.poll(0.001)
+            reader.poll(0)
+            if time.monotonic() > give_up:
+                break
+        producer.flush(30)
+        reader.close()
+
     def fill(self, topic: str, records: Iterable[tuple[bytes, bytes]]) -> int:
         """Write records, keyed and partitioned as Kafka's Java client does; returns how many."""
         failures: list[str] = []

@@ -16,6 +16,14 @@ from confluent_kafka import Producer
 
 LONGEST_SLEEP_S = 0.001
 
+PRODUCER = {
+    "partitioner": "murmur2_random",
+    # As a bank's producer is set. It also bounds what is in flight, so that a busy broker is sent fuller batches
+    # instead of more of them.
+    "enable.idempotence": True,
+    "linger.ms": 0,
+}
+
 
 def main() -> None:
     """Send every line of a file; write the monotonic time just before each `produce()`."""
@@ -28,9 +36,7 @@ def main() -> None:
     options = parser.parse_args()
     values = options.lines.read_bytes().splitlines()
     keys = [orjson.loads(value)["account"].encode() for value in values]
-    producer = Producer(
-        {"bootstrap.servers": options.broker, "partitioner": "murmur2_random", "acks": "all", "linger.ms": 0}
-    )
+    producer = Producer({**PRODUCER, "bootstrap.servers": options.broker})
     producer.list_topics(options.topic, timeout=10)
     sent = np.empty(len(values))
     start = time.monotonic() + 0.1
