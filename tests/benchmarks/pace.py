@@ -18,8 +18,8 @@ LONGEST_SLEEP_S = 0.001
 
 PRODUCER = {
     "partitioner": "murmur2_random",
-    # As a bank's producer is set. It also bounds what is in flight, so that a busy broker is sent fuller batches
-    # instead of more of them.
+    # As a bank's producer is set. It also bounds what is in flight, so that a busy broker is sent fuller
+    # batches instead of more of them.
     "enable.idempotence": True,
     "linger.ms": 0,
 }
