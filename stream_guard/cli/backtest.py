@@ -88,14 +88,19 @@ def backtest(
         tuple(account_updates(accounts, first)) if accounts else (),
         account_labels(accounts) if accounts else None,
     )
-    context = _context(
-        settings, pack, policy, partitions or settings.partitions or 1, emit_all=decisions is not None
-    )
     for path in (json, decisions):
         if path is not None and not path.parent.is_dir():
             raise CommandError(f"{path} cannot be written: there is no folder {path.parent}.", Exit.USAGE)
-    with _progress(len(source)) as tell:
-        document = run(inputs, context, decisions=decisions, tell=tell).document
+        if path is not None and path.is_dir():
+            raise CommandError(f"{path} cannot be written: it is a folder.", Exit.USAGE)
+    context = _context(
+        settings, pack, policy, partitions or settings.partitions or 1, emit_all=decisions is not None
+    )
+    try:
+        with _progress(len(source)) as tell:
+            document = run(inputs, context, decisions=decisions, tell=tell).document
+    except OSError as error:
+        raise CommandError(f"A file failed while it ran: {error}.") from error
     if json is None:
         typer.echo(summary(document))
     else:

@@ -107,6 +107,7 @@ def test_columns_are_mapped(tmp_path: Path) -> None:
         (["--from", "0.5", "--warmup", "1d"], "give one of them"),
         (["--pack", "no-such-pack.yaml"], "there is no such file"),
         (["--json", "no/such/folder/x.json"], "there is no folder"),
+        (["--decisions", "."], "it is a folder"),
         (["--map", "account"], "write CANONICAL=COLUMN"),
     ],
 )

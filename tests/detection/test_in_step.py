@@ -134,7 +134,7 @@ def test_in_step_is_live_with_one_payment_in_flight_at_a_time(seed: int) -> None
     assert any(reason["rule"] == "anomaly" for message in expected.decisions for reason in message["reasons"])
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(cuts=st.lists(st.integers(1, 219), max_size=12))
 def test_no_score_and_no_warning_depends_on_batch_boundaries(cuts: list[int]) -> None:
     batch = columns_of(busy_stream(7), three())
