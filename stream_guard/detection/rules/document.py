@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import yaml
 
@@ -52,7 +52,7 @@ class Document(NamedTuple):
         return self.places.get(path, Place(1, 1, False))
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(yaml.SafeLoader):
     """YAML's safe loader with YAML 1.2's plain booleans and numbers, and without aliases."""
 
     def __init__(self, stream: str) -> None:
@@ -60,7 +60,8 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]
         self.depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()
+        # The stubs leave it untyped, and its marks are of either parser's kind.
+        event: Any = cast(Any, self).peek_event()
         if isinstance(event, yaml.AliasEvent):
             raise yaml.MarkedYAMLError(
                 problem="an alias (*name) is not allowed here", problem_mark=event.start_mark
