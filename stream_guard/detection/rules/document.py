@@ -62,21 +62,16 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         # The stubs leave it untyped, and its marks are of either parser's kind.
         event: Any = cast(Any, self).peek_event()
+        mark: Any = event.start_mark
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(
-                problem="an alias (*name) is not allowed here", problem_mark=event.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem="an alias (*name) is not allowed here", problem_mark=mark)
         if isinstance(event, yaml.NodeEvent) and event.anchor is not None:
-            raise yaml.MarkedYAMLError(
-                problem="an anchor (&name) is not allowed here", problem_mark=event.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem="an anchor (&name) is not allowed here", problem_mark=mark)
         if getattr(event, "tag", None) is not None:
-            raise yaml.MarkedYAMLError(
-                problem="a tag (!name) is not allowed here", problem_mark=event.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem="a tag (!name) is not allowed here", problem_mark=mark)
         if self.depth >= MAX_DEPTH:
             raise yaml.MarkedYAMLError(
-                problem=f"more than {MAX_DEPTH} levels inside one another", problem_mark=event.start_mark
+                problem=f"more than {MAX_DEPTH} levels inside one another", problem_mark=mark
             )
         self.depth += 1
         node = super().compose_node(parent, index)
