@@ -1,3 +1,3 @@
-"""Benchmarks are programs: pytest looks at none of them, some expect to be started with their own environment."""
+"""Benchmarks are programs: pytest passes them by, some need an environment of their own."""
 
 collect_ignore_glob = ["*.py"]
