@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_guard.alerts import ANOMALY_RULE, Reason, decision_id, encode_decision
+from stream_guard.detection.batch_kernels import look_through
 from stream_guard.detection.batches import PAYEE_ACCOUNT, PAYER_ACCOUNT, Legs
 from stream_guard.detection.decide import (
     PAYEE_REASON,
@@ -48,6 +49,11 @@ class Conclusions:
         Of the partition; read only.
     now_ms
         Wall clock: `decided_at`.
+
+    Attributes
+    ----------
+    sums
+        i8[2, R]: payments, those sent again left out, on which each rule fired, and was not evaluable.
     """
 
     def __init__(
@@ -71,9 +77,11 @@ class Conclusions:
         self.late = late
         self.state = state
         self.now_ms = now_ms
-        live = results.fired[:, state.context.meta.live] == FIRED
-        flagged = (verdicts.anomaly & (PAYER_REASON | PAYEE_REASON)) != 0
-        self._reasoned = (live.any(axis=1) | flagged) & ~repeat
+        self._reasoned = np.empty(len(action), np.bool_)
+        self.sums = np.zeros((2, results.fired.shape[1]), np.int64)
+        look_through(
+            results.fired, state.context.meta.live, verdicts.anomaly, repeat, self._reasoned, self.sums
+        )
         self._emit = (action > Action.ALLOW) | state.context.emit_all
 
     def worth_saying(self) -> list[int]:

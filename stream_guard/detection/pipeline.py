@@ -14,13 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_guard.alerts import Alert
+from stream_guard.detection.batch_kernels import (
+    ACTIONS,
+    COUNTS,
+    LATE,
+    PAYEE_ANOMALIES,
+    PAYER_ANOMALIES,
+    REPEATED,
+    count_batch,
+)
 from stream_guard.detection.batches import REPEAT, Legs, Payments, legs_of, size, take
 from stream_guard.detection.conclusions import Conclusions
-from stream_guard.detection.decide import PAYEE_REASON, PAYER_REASON, Verdicts, decide
+from stream_guard.detection.decide import Verdicts, decide
 from stream_guard.detection.features import FIRST, N
 from stream_guard.detection.findings import Finding
 from stream_guard.detection.profiles import CONFLICT, SEEN, TOO_OLD
-from stream_guard.detection.rules import FIRED, NOT_EVALUABLE, RuleResults
+from stream_guard.detection.rules import RuleResults
 from stream_guard.detection.state import PartitionState
 from stream_guard.detection.vocabulary import Action, Reject, Rejection, Side
 
@@ -132,8 +141,9 @@ def payee_leg(legs: Legs, state: PartitionState, now_ms: int, fallback: Action =
     except Exception as error:
         raise NotCounted(f"counting the payment at its payee failed: {error!r}") from error
     good = np.flatnonzero(status != CONFLICT)
-    refused = [_refusal(int(i), CONFLICT) for i in np.flatnonzero(status == CONFLICT)]
-    if refused:
+    refused: list[Rejection] = []
+    if len(good) < len(status):
+        refused = [_refusal(int(i), CONFLICT) for i in np.flatnonzero(status == CONFLICT)]
         legs, matrix, status, stored = take(legs, good), matrix[good], status[good], stored[good]
     repeat = status == SEEN
     stream_ts = np.maximum.accumulate(np.maximum(legs.ts, state.stream_ts))
@@ -150,25 +160,22 @@ def payee_leg(legs: Legs, state: PartitionState, now_ms: int, fallback: Action =
     counted = ~repeat
     remember(legs, action, counted, state)
     conclusions = Conclusions(legs, matrix, results, verdicts, action, repeat, late, state, now_ms)
-    decided = _say(conclusions, results, stream_ts, failed, fallback)
+    decided = _say(conclusions, stream_ts, failed, fallback)
     refused += [Rejection(int(good[i]), Reject.PROCESSING_FAILED, message) for i, message in failed]
     decided.refused.extend(refused)
-    _tally(decided, verdicts, counted, state)
+    _tally(decided, verdicts, state)
     return decided
 
 
 def _say(
     conclusions: Conclusions,
-    results: RuleResults,
     stream_ts: NDArray[np.int64],
     failed: list[tuple[int, str]],
     fallback: Action,
 ) -> Decided:
     """Write the decisions, group the payees' warnings, note the payers' cases, payment by payment."""
     state = conclusions.state
-    counted = ~conclusions.repeat[:, None]
-    fired = ((results.fired == FIRED) & counted).sum(axis=0)
-    unknown = ((results.fired == NOT_EVALUABLE) & counted).sum(axis=0)
+    fired, unknown = conclusions.sums
     action, repeat, late = conclusions.action, conclusions.repeat, conclusions.late
     decided = Decided(conclusions.legs, [], [], [], action, repeat, late, fired, unknown, [])
     for i in conclusions.worth_saying():
@@ -258,22 +265,21 @@ def remember(
         state.profiles.set_actions(keys, legs.event[at], action[at])
 
 
-def _tally(decided: Decided, verdicts: Verdicts, counted: NDArray[np.bool_], state: PartitionState) -> None:
+def _tally(decided: Decided, verdicts: Verdicts, state: PartitionState) -> None:
     tallies, context, legs = state.tallies, state.context, decided.legs
+    found = np.zeros(COUNTS, np.int64)
+    count_batch(decided.action, verdicts.anomaly, decided.repeat, decided.late, found)
+    counts = found.tolist()
+    decisions = counts[:ACTIONS]
+    counted = sum(decisions)
     day = state.day_of(state.stream_ts)
-    tallies.events(
-        day,
-        counted=int(counted.sum()),
-        repeated=int(decided.repeat.sum()),
-        late=int((decided.late & counted).sum()),
-    )
-    tallies.decisions(day, np.bincount(decided.action[counted], minlength=len(Action)))
-    flags = verdicts.anomaly
-    tallies.anomalies(
-        payer=int(((flags & PAYER_REASON) != 0).sum()), payee=int(((flags & PAYEE_REASON) != 0).sum())
-    )
-    tallies.rules(context.rule_keys, context.shadow, int(counted.sum()), decided.fired, decided.not_evaluable)
-    for i in np.flatnonzero(counted & (decided.action >= Action.DELAY)).tolist():
+    tallies.events(day, counted=counted, repeated=counts[REPEATED], late=counts[LATE])
+    tallies.decisions(day, decisions)
+    tallies.anomalies(payer=counts[PAYER_ANOMALIES], payee=counts[PAYEE_ANOMALIES])
+    tallies.rules(context.rule_keys, context.shadow, counted, decided.fired, decided.not_evaluable)
+    if not any(decisions[Action.DELAY :]):
+        return
+    for i in np.flatnonzero(~decided.repeat & (decided.action >= Action.DELAY)).tolist():
         tallies.intercepted(state.day_of(int(legs.ts[i])), float(legs.amount[i]))
 
 

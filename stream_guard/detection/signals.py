@@ -99,6 +99,8 @@ class Signals:
         for group, names in self._changed.items():
             self._merge(group, names)
         self._changed.clear()
+        if not self._tables:
+            return
         for side, ids in (("payer", legs.payer), ("payee", legs.payee)):
             listed = matrix[:, INDEX[f"{side}.listed"]]
             for source in _ACCOUNT_SOURCES:

@@ -19,6 +19,7 @@ from stream_guard.feedback.day_counts import DayCounts
 from stream_guard.feedback.hit_rate import HitRate
 
 _SPLIT = {Standing.CONFIRMED: "confirmed", Standing.FALSE_POSITIVE: "released"}
+_ACTIONS = tuple(action.label for action in Action)
 _EPOCH = date(1970, 1, 1).toordinal()
 
 
@@ -101,8 +102,9 @@ class Tallies:
 
     def decisions(self, day: int, counts: Sequence[int] | npt.NDArray[np.integer[Any]]) -> None:
         """First decisions by `Action`, five counts; repeats do not count again."""
-        for action, count in zip(Action, counts, strict=True):
-            self._counts.add("decisions", action.label, int(count), day)
+        for label, count in zip(_ACTIONS, counts, strict=True):
+            if count:
+                self._counts.add("decisions", label, int(count), day)
 
     def anomalies(self, *, payer: int = 0, payee: int = 0) -> None:
         """Payments on which the anomaly model gave a reason, by side."""
@@ -124,15 +126,15 @@ class Tallies:
         keys : tuple of str, length R
             Rule models with version; pass the same tuple each time.
         shadow : ndarray of bool, shape (R,)
-            Rules in state `shadow`, tallied apart.
+            Rules in state `shadow`, tallied apart; pass the same array each time, and never change it.
         evaluated : int
             Payments in the batch.
         fired, not_evaluable : ndarray of int, shape (R,)
             Payments of the batch on which each rule fired, or had a missing value.
         """
-        if keys is not self._rule_keys or not np.array_equal(shadow, self._rule_shadow):
+        if keys is not self._rule_keys or shadow is not self._rule_shadow:
             self._fold()
-            self._rule_keys, self._rule_shadow = keys, shadow.copy()
+            self._rule_keys, self._rule_shadow = keys, shadow
             self._rule_sums = np.zeros((2, len(keys)), np.int64)
         self._rule_sums[0] += fired
         self._rule_sums[1] += not_evaluable
