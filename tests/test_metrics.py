@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_guard.detection.vocabulary import Outcome, Role
-from stream_guard.detection.warnings import Standing
 from stream_guard.feedback.dispositions import dispose
 from stream_guard.feedback.tallies import Tallies
 from stream_guard.metrics import (
@@ -196,29 +194,6 @@ def test_hits_are_told_by_window_from_the_days_in_the_state() -> None:
     assert hits("confirmed") == {"7d": 0, "30d": 2, "365d": 2}
     assert hits("pending") == {"7d": 0, "30d": 2, "365d": 2}
     assert value(metrics, "stream_guard_hits", standing="confirmed") == 2
-
-
-def test_a_scrape_after_years_holds_up_no_payment() -> None:
-    # The event loop stands still for a scrape: days of the past must not make it slow.
-    class Old(View):
-        def __init__(self, number: int, tallies: Tallies) -> None:
-            super().__init__(number)
-            self.old = tallies
-
-        @property
-        def tallies(self) -> Tallies:
-            return self.old
-
-    old = Tallies()
-    for day in range(20_000, 20_400):
-        for standing in Standing:
-            old.entered(standing, day, [f"rule-{i}@1" for i in range(24)], {day: 100})
-    metrics = Metrics("1", "pack", "hash", lambda: [Old(number, old) for number in range(12)])
-    generate_latest(metrics.registry)
-    started = time.perf_counter()
-    list(metrics.registry.collect())
-    # With every day of every partition added up it took 0.3 s.
-    assert time.perf_counter() - started < 0.1
 
 
 def test_hits_are_told_by_rule_model_and_version_and_do_not_add_up_to_the_whole() -> None:
