@@ -247,6 +247,13 @@ class Consumer(FaustConsumer):
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: messages are whole fetches, so their offsets always have gaps."""
 
+    async def verify_all_partitions_active(self) -> None:
+        """Nothing: /healthz tells a stall.
+
+        Faust's own look for one asserts that the client knows its position, which it does not while the log
+        starts above it, and the worker then died of that instead of saying so.
+        """
+
     def kafka(self) -> aiokafka.AIOKafkaConsumer:
         """The Kafka client behind it."""
         return self._thread._ensure_consumer()

@@ -63,6 +63,7 @@ def test_the_versions_are_the_ones_whose_private_parts_are_known() -> None:
         (BaseConsumer, "_wait_next_records", ["self", "timeout"]),
         (BaseConsumer, "force_commit", ["self", "topics", "start_new_transaction"]),
         (BaseConsumer, "_add_gap", ["self", "tp", "offset_from", "offset_to"]),
+        (BaseConsumer, "verify_all_partitions_active", ["self"]),
         (ThreadDelegateConsumer, "seek_to_committed", ["self"]),
         (FaustConsumer, "_new_consumer_thread", ["self"]),
         # Overridden in LoopConsumerThread.
@@ -113,6 +114,8 @@ def test_faust_fetches_through_the_methods_we_override() -> None:
     assert "await self._wait_next_records(timeout)" in source
     assert "if records is None" in source
     assert "self._add_gap(" in inspect.getsource(BaseConsumer._drain_messages)
+    detector = BaseConsumer._commit_livelock_detector
+    assert "self.verify_all_partitions_active()" in inspect.getsource(getattr(detector, "fun", detector))
     assert "self.force_commit(" in inspect.getsource(BaseConsumer.commit)
     assert "self._thread.getmany(" in inspect.getsource(ThreadDelegateConsumer._getmany)
 
@@ -431,6 +434,13 @@ async def test_kafkas_position_and_end_of_log_are_where_we_look_for_them() -> No
     state = kafka._subscription.subscription.assignment.state_value(tp)
     assert (state.has_valid_position, state.position, state.highwater) == (True, 7, None)
     await kafka.stop()
+
+
+@on_a_loop
+async def test_fausts_own_look_for_stalls_asks_the_client_nothing() -> None:
+    # It would ask for positions that the client does not know while a log starts above them.
+    driver = Driver()
+    await driver.consumer.verify_all_partitions_active()
 
 
 @on_a_loop
