@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import threading
@@ -375,8 +376,21 @@ def run_worker(settings: Settings) -> int:
     for sentence in settings.cautions():
         logger.warning(sentence)
     logger.info("kernels ready in %.1f s", time.monotonic() - started)
+    spare_the_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_main(settings, context, partitions_of))
+
+
+def spare_the_collector() -> None:
+    """Leave what is loaded by now out of Python's cycle collection, and look for cycles less often.
+
+    A batch makes thousands of records and dictionaries, all gone by reference count when it is done. Taking
+    them for growth, the collector searched the 200,000 objects of the loaded libraries over and over: 3 to 6
+    of 25 us of CPU a payment.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 async def _main(settings: Settings, context: Context, partitions_of: Mapping[str, int]) -> int:
