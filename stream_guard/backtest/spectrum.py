@@ -15,10 +15,13 @@ F8 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-MOST_DISTINCT: Final = 1_000_000
+MOST_DISTINCT: Final = 200_000
 """More distinct scores than that are rounded to `COARSE`, so that memory does not grow with the payments."""
-COARSE: Final = 1e-4
-_PENDING: Final = 65_536
+COARSE: Final = 1e-3
+_PENDING: Final = 4_096
+"""Scores that wait to be counted; there is a spectrum for every rule, twice."""
+_PARTS: Final = 64
+"""Arrays of them: a small one takes much more than what it holds."""
 
 
 class Spectrum:
@@ -57,7 +60,7 @@ class Spectrum:
     def _add(self, scores: F8, counts: I8) -> None:
         self._pending.append((scores.copy(), counts))
         self._waiting += len(scores)
-        if self._waiting > _PENDING:
+        if self._waiting > _PENDING or len(self._pending) > _PARTS:
             self._merge()
 
     def _merge(self) -> None:
