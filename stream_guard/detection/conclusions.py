@@ -18,12 +18,14 @@ from stream_guard.detection.decide import (
     PAYER_WARMING,
     Verdicts,
 )
+from stream_guard.detection.decision_kernels import ALLOW
 from stream_guard.detection.features import SIGNALS
 from stream_guard.detection.findings import Finding
 from stream_guard.detection.rules import FIRED, RuleResults, render_reason
 from stream_guard.detection.state import FEATURE_NAMES, PartitionState
 from stream_guard.detection.vocabulary import Action, Side
 
+_ACTIONS = tuple(Action)
 _SIGNAL_NAMES = FEATURE_NAMES[SIGNALS]
 
 
@@ -82,7 +84,7 @@ class Conclusions:
         look_through(
             results.fired, state.context.meta.live, verdicts.anomaly, repeat, self._reasoned, self.sums
         )
-        self._emit = (action > Action.ALLOW) | state.context.emit_all
+        self._emit = (action > ALLOW) | state.context.emit_all
 
     def worth_saying(self) -> list[int]:
         """Positions of the payments that get a message or have a reason."""
@@ -160,7 +162,7 @@ class Conclusions:
         event_id, ts, payer, payee, amount, currency = self._named(i)
         # A payment sent again was not evaluated: its answer has the stored action and no figures.
         evaluated = not self.repeat[i]
-        levels = zip(_SIGNAL_NAMES, self.matrix[i, SIGNALS].tolist(), strict=True)
+        levels = self.matrix[i, SIGNALS].tolist() if evaluated else []
         value = encode_decision(
             decision_id=decision_id(event_id, context.pack.pack.hash),
             event_id=event_id,
@@ -169,12 +171,12 @@ class Conclusions:
             counterparty=payee,
             amount=amount,
             currency=currency,
-            action=Action(int(self.action[i])),
+            action=_ACTIONS[self.action[i]],
             score=float(verdicts.score[i]) if evaluated else math.nan,
             reasons=[*reasons[Side.PAYER], *reasons[Side.PAYEE]],
             payer_anomaly=self._anomaly(i, PAYER_ACCOUNT) if evaluated else None,
             payee_anomaly=self._anomaly(i, PAYEE_ACCOUNT) if evaluated else None,
-            signals={name: level for name, level in levels if evaluated and level > 0},
+            signals=_listed(levels) if any(levels) else {},
             pack=context.pack.pack.label,
             late=bool(self.late[i]),
             repeat=bool(self.repeat[i]),
@@ -196,7 +198,7 @@ class Conclusions:
 
     def _findings(self, i: int, reasons: dict[Side, list[Reason]]) -> list[Finding]:
         """At most one finding a side; the payer's also carries an action above allow to the payer's ring."""
-        if self.repeat[i]:
+        if self.repeat[i] or not (self._reasoned[i] or self.action[i] > ALLOW):
             return []
         legs, verdicts = self.legs, self.verdicts
         action = Action(int(self.action[i]))
@@ -245,6 +247,10 @@ class Conclusions:
 
     def _texts(self, i: int) -> list[str]:
         return self.legs.texts[i].decode().split("\0")
+
+
+def _listed(levels: list[float]) -> dict[str, float]:
+    return {name: level for name, level in zip(_SIGNAL_NAMES, levels, strict=True) if level > 0}
 
 
 def _known(score: float) -> float:
