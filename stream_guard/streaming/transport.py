@@ -118,8 +118,8 @@ class LoopConsumerThread(AIOKafkaConsumerThread):
     def close(self) -> None:
         """Nothing: `stop` closes the Kafka client, after the last commit.
 
-        Faust calls this when a rebalance falls into a shutdown. Closing the client then cuts it from under that
-        commit, which would wait for the coordinator for ever.
+        Faust calls this when a rebalance falls into a shutdown. Closing the client then cuts it from under
+        that commit, which would wait for the coordinator for ever.
         """
 
     async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
