@@ -111,10 +111,12 @@ def pin(pid: int, cores: set[int]) -> None:
             continue
 
 
+_USABLE = sorted(os.sched_getaffinity(0))  # looked at once: this process pins itself too
+
+
 def cores() -> tuple[set[int], set[int]]:
     """The core of what is measured, and those of the broker and the load; the same one where there is one."""
-    usable = sorted(os.sched_getaffinity(0))
-    return {usable[0]}, set(usable[1:]) or {usable[0]}
+    return {_USABLE[0]}, set(_USABLE[1:]) or {_USABLE[0]}
 
 
 def machine() -> str:
