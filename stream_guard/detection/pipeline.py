@@ -284,7 +284,12 @@ def _tally(decided: Decided, verdicts: Verdicts, state: PartitionState) -> None:
 
 
 def apply_case(finding: Finding, state: PartitionState) -> list[Alert]:
-    """Third step: what the second hop found about a payer, in the payer's own partition."""
+    """Third step: what the second hop found about a payer, in the payer's own partition.
+
+    The payment went through here before, but after a crash its finding may be back sooner than it: without
+    the payment's own time the warning would be of a time long ago, and expire as soon as the stream goes on.
+    """
+    state.see(np.array([finding.ts], dtype=np.int64))
     if finding.action > Action.ALLOW:
         state.profiles.set_actions(
             [finding.account.encode()],

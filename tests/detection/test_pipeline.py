@@ -97,6 +97,17 @@ def test_a_case_without_reasons_only_brings_the_action() -> None:
     assert bench.first(event(1, counterparty="POL")).stored_action.tolist() == [Action.STOP]
 
 
+def test_a_case_that_is_back_before_its_payment_is_read_again_opens_a_warning_of_its_time() -> None:
+    bench = Bench()
+    decided = bench.decide(passed_on(bench))
+    (finding,) = decided.cases
+    # The payer's process was killed before anything of it was durable; the case is.
+    restarted = PartitionState(bench.context)
+    (opened,) = pipeline.apply_case(finding, restarted)
+    assert (opened.opened_at, opened.updated_at) == (finding.ts, finding.ts)
+    assert restarted.book.expire(finding.ts + DAY) == []
+
+
 def test_a_resent_payment_of_a_payer_that_is_no_account_is_answered_from_the_payees_ring() -> None:
     bench = Bench()
     list_account(bench.context, "POL")
