@@ -82,7 +82,7 @@ def build_app(
     connection
         Security arguments of aiokafka clients (no bootstrap servers).
     gather
-        Decides how long to gather before the next fetch.
+        Decides how long to gather a batch.
     """
     urls = [URL(f"kafka://{broker}") for broker in brokers]
     app = faust.App(

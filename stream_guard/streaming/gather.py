@@ -1,4 +1,4 @@
-"""How long to gather before the next fetch: latency against CPU, decided by how busy the process is."""
+"""How long to gather a batch: latency against CPU, decided by how busy the process is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOOK_EVERY_S = 0.2
 
 
 class Gather:
-    """Pause before a fetch, 0 while the process is idle or batches are large.
+    """Pause within a fetch, 0 while the process is idle or batches are large.
 
     Every fetch has a fixed cost, so many small ones cost CPU that a moment's wait saves. With time to spare
     that saves nothing and only delays answers.
@@ -64,7 +64,7 @@ class Gather:
             self._since, self._used = now, used
 
     def pause(self) -> float:
-        """Seconds to wait before the next fetch."""
+        """Seconds to wait for more before a batch is handed out."""
         if self._records >= SMALL_BATCH:
             return 0.0
         wanted = (self._share - IDLE_BELOW) / (BUSY_FROM - IDLE_BELOW)

@@ -336,6 +336,59 @@ async def test_a_fetch_is_one_message_a_partition() -> None:
     assert (made.offset, made.value, made.tp) == (5, message.value, LEGS)
 
 
+class Busy:
+    """A gather of a process that is busy with small batches."""
+
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def pause(self) -> float:
+        return 0.001
+
+    def fetched(self, records: int) -> None:
+        self.told.append(records)
+
+
+@on_a_loop
+async def test_while_gathering_a_batch_is_what_was_there_and_what_came_legs_first() -> None:
+    driver = Driver()
+    driver.consumer.gather = busy = Busy()
+    driver.consumer._position = {LEGS: 3, PAYMENTS: 7}
+    looks = [{PAYMENTS: records(7), LEGS: records(3, 4)}, {LEGS: records(5), CASES: records(1)}]
+    driver.thread.during_fetch = lambda: driver.thread.log.update(looks.pop(0) if looks else {})
+    fetched = await driver.fetch()
+    assert [tp.topic for tp in fetched] == [LEGS.topic, CASES.topic, PAYMENTS.topic]
+    assert [record.offset for record in fetched[LEGS].records] == [3, 4, 5]
+    assert (fetched[LEGS].start, fetched[LEGS].end, fetched[PAYMENTS].end) == (3, 6, 8)
+    assert busy.told == [5]
+    assert driver.consumer._position[LEGS] == 6
+
+
+@on_a_loop
+async def test_what_was_taken_before_a_new_opening_is_not_handed_out_after_it() -> None:
+    driver = Driver()
+    driver.consumer.gather = Busy()
+    driver.consumer._position = {LEGS: 3}
+    looks = [lambda: driver.thread.log.update({LEGS: records(3)}), driver.consumer.seek_to_committed]
+    opened: list[Any] = []
+
+    def during_fetch() -> None:
+        look = looks.pop(0)()
+        if look is not None:
+            opened.append(asyncio.ensure_future(look))
+
+    driver.thread.during_fetch = during_fetch
+    original = driver.thread.getmany
+
+    async def getmany(active: set[TP], timeout: float) -> dict[Any, list[Any]]:
+        fetched = await original(active, timeout)
+        await asyncio.gather(*opened)
+        return fetched
+
+    driver.thread.getmany = getmany  # type: ignore[method-assign]
+    assert await driver.fetch() == {}
+
+
 @on_a_loop
 async def test_each_batch_starts_where_the_one_before_ended() -> None:
     driver = Driver()
