@@ -194,9 +194,9 @@ def summary(chosen: argparse.Namespace, runs: list[dict[str, dict[str, Any]]]) -
 def show(chosen: argparse.Namespace, found: dict[str, Any]) -> None:
     """Print the table."""
     plain = found.get("plain_faust", {})
-    table = Table(title=f"{found['machine']}; payments {found['payments']}; medians of {chosen.repeats}")
-    for heading in ("", "stream_guard: the whole job", "plain Faust: the small job"):
-        table.add_column(heading, justify="right" if heading else "left")
+    table = Table(caption=f"{found['machine']}\npayments {found['payments']}; medians of {chosen.repeats}")
+    for heading in ("", "stream_guard:\nthe whole job", "plain Faust:\nthe small job"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for label, name, form in ROWS:
         cells = [_cell(figures, name, form) for figures in (found, plain)]
         if any(cells):
