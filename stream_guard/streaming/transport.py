@@ -219,9 +219,12 @@ class Consumer(FaustConsumer):
         if not fetched:
             return fetched
         await asyncio.sleep(pause)
-        for tp, records in (await super()._getmany(active, 0)).items():
-            fetched[tp] = [*fetched.get(tp, ()), *records]
-        if self._position is not positions:  # opened anew meanwhile: they come again
+        if self._position is positions:
+            for tp, records in (await super()._getmany(active, 0)).items():
+                fetched[tp] = [*fetched.get(tp, ()), *records]
+        if self._position is not positions:
+            # Opened anew meanwhile. Some of these may have been taken after that, and would not come again.
+            self._seek_all()
             return {}
         return dict(sorted(fetched.items(), key=lambda item: item[0].topic == self.deferred_topic))
 
@@ -243,15 +246,20 @@ class Consumer(FaustConsumer):
         Faust awaits this after a rebalance, before the flow resumes: the one place where state is opened.
         """
         offsets = await self.keeper.open(set(self.assignment()))
+        self._position = dict(offsets)
+        self._seek_all()
+        return offsets
+
+    def _seek_all(self) -> None:
+        """Read on from the positions, but for partitions that were taken away meanwhile."""
         kafka = self.kafka()
         assigned = kafka.assignment()
-        self._position = {}
-        for tp, offset in offsets.items():
+        for tp in list(self._position):
             kafka_tp = TopicPartition(tp.topic, tp.partition)
             if kafka_tp in assigned:
-                kafka.seek(kafka_tp, offset)
-                self._position[tp] = offset
-        return offsets
+                kafka.seek(kafka_tp, self._position[tp])
+            else:
+                del self._position[tp]
 
     async def force_commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:
         """Flush the state, then commit the offsets it holds, whatever Faust thinks was acknowledged.
@@ -265,7 +273,7 @@ class Consumer(FaustConsumer):
         offsets = await self.keeper.make_durable()
         assignment = self.assignment()
         owned = {tp: offset for tp, offset in offsets.items() if tp in assignment}
-        if not owned:
+        if not owned or self._joining():
             return False
         if not await self._thread.commit(owned):
             return False
@@ -273,6 +281,15 @@ class Consumer(FaustConsumer):
         self.commits += 1
         self.keeper.committed()
         return True
+
+    def _joining(self) -> bool:
+        """Whether we have asked to join the group and have no answer yet.
+
+        A commit sent then waits behind the join on the same connection and is of an old generation when its
+        turn comes; the client takes the refusal for a lost membership and joins anew. With members that wait
+        for each other's heartbeats the group went round like that every three seconds, for ever.
+        """
+        return bool(self.kafka()._coordinator._performed_join_prepare)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing: messages are whole fetches, so their offsets always have gaps."""

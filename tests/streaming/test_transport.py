@@ -277,6 +277,7 @@ class Thread:
         self.sought: dict[TopicPartition, int] = {}
         self.states: dict[TopicPartition, Any] = {}
         self.member = True
+        self.joining = False
         self.during_fetch: Callable[[], None] = lambda: None
 
     async def getmany(self, active: set[TP], timeout: float) -> dict[Any, list[Any]]:
@@ -299,6 +300,7 @@ class Thread:
         return SimpleNamespace(
             assignment=lambda: {TopicPartition(*tp) for tp in self.assigned},
             seek=self.sought.__setitem__,
+            _coordinator=SimpleNamespace(_performed_join_prepare=self.joining),
             _subscription=SimpleNamespace(
                 subscription=SimpleNamespace(assignment=SimpleNamespace(state_value=self.states.get))
             ),
@@ -364,29 +366,27 @@ async def test_while_gathering_a_batch_is_what_was_there_and_what_came_legs_firs
     assert driver.consumer._position[LEGS] == 6
 
 
+@pytest.mark.parametrize("look", [0, 1])
 @on_a_loop
-async def test_what_was_taken_before_a_new_opening_is_not_handed_out_after_it() -> None:
+async def test_what_was_taken_around_a_new_opening_is_read_again_from_where_that_began(look: int) -> None:
     driver = Driver()
+    driver.keeper.offsets = {LEGS: 2}
     driver.consumer.gather = Busy()
     driver.consumer._position = {LEGS: 3}
-    looks = [lambda: driver.thread.log.update({LEGS: records(3)}), driver.consumer.seek_to_committed]
-    opened: list[Any] = []
-
-    def during_fetch() -> None:
-        look = looks.pop(0)()
-        if look is not None:
-            opened.append(asyncio.ensure_future(look))
-
-    driver.thread.during_fetch = during_fetch
     original = driver.thread.getmany
 
     async def getmany(active: set[TP], timeout: float) -> dict[Any, list[Any]]:
-        fetched = await original(active, timeout)
-        await asyncio.gather(*opened)
-        return fetched
+        if len(driver.thread.fetches) == look:
+            await driver.consumer.seek_to_committed()
+            # What this take brings lies behind that seek: aiokafka stands after it now.
+            driver.thread.sought = {TopicPartition(*LEGS): 4}
+        driver.thread.log.update({LEGS: records(3)})
+        return await original(active, timeout)
 
     driver.thread.getmany = getmany  # type: ignore[method-assign]
     assert await driver.fetch() == {}
+    assert driver.thread.sought == {TopicPartition(*LEGS): 2}
+    assert driver.consumer._position == {LEGS: 2}
 
 
 @on_a_loop
@@ -531,6 +531,26 @@ async def test_a_commit_makes_the_state_durable_first_and_commits_what_it_holds(
     assert (driver.keeper.asked, driver.keeper.proofs, driver.consumer.commits) == (1, 1, 1)
     assert (driver.consumer._acked[PAYMENTS], driver.consumer._acked_index[PAYMENTS]) == ([], set())
     assert driver.consumer._committed_offset[PAYMENTS] == 40
+
+
+@on_a_loop
+async def test_nothing_is_committed_between_the_question_to_join_and_its_answer() -> None:
+    # It would be of an old generation when its turn comes, and the client would join once more.
+    driver = Driver()
+    driver.keeper.offsets = {PAYMENTS: 40}
+    driver.thread.joining = True
+    assert await driver.consumer.commit() is False
+    assert (driver.keeper.asked, driver.keeper.proofs) == (1, 0)
+    assert driver.thread.commits == []
+    driver.thread.joining = False
+    assert await driver.consumer.commit() is True
+
+
+def test_the_client_says_from_when_to_when_it_is_joining() -> None:
+    source = inspect.getsource(GroupCoordinator.ensure_active_group)
+    begins = source.index("self._performed_join_prepare = True")
+    assert source.index("self._on_join_prepare(") < begins < source.index("self._do_rejoin_group(")
+    assert source.index("self._performed_join_prepare = False") > source.index("self._do_rejoin_group(")
 
 
 @on_a_loop
