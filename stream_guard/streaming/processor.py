@@ -121,11 +121,15 @@ class Processor:
                     "are split over processes. They need equal partition counts, and every process of the "
                     "group must run the same version; stop all of them and start again"
                 )
-        await asyncio.gather(*(self._close(number) for number in set(self._open) - numbers))
+        before = set(self._open)
+        await asyncio.gather(*(self._close(number) for number in before - numbers))
         await asyncio.gather(*(self._ensure_open(number) for number in sorted(numbers)))
         offsets = await self._starting_offsets(assignment)
         self._lease.renew(asked_at)
-        self.last_durable = self.last_progress = self._lease.now()
+        self.last_durable = self._lease.now()
+        if not numbers <= before:
+            # Loading took its time. Being assigned the same again is no progress, however often it happens.
+            self.last_progress = self.last_durable
         return offsets
 
     async def _ensure_open(self, number: int) -> None:
