@@ -1,4 +1,4 @@
-"""A worker frozen past its session, and woken: the other one has taken over, and both go on in peace."""
+"""A worker frozen past its session, and woken: others have taken over, and all go on in peace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.kafka import histories, outside
 from tests.kafka.bank import AUDIT, counted, settle, wait_until
 from tests.kafka.harness import Env, Kafka, Worker, settings_of
 
-PARTITIONS = 4
+PARTITIONS = 6
 PAYMENTS = 12_000
 FROZEN_S = 12.0
 """Session and lease end after 10 s."""
@@ -36,27 +36,30 @@ def test_a_worker_frozen_past_its_session_and_woken_does_no_harm(
     third = PAYMENTS // 3
     with (
         worker(environment, instance="worker-0", ready=False) as frozen,
-        worker(environment, instance="worker-1", ready=False) as other,
+        worker(environment, instance="worker-1", ready=False) as one,
+        worker(environment, instance="worker-2", ready=False) as other,
     ):
-        frozen.wait_ready()
-        other.wait_ready()
+        everybody = (frozen, one, other)
+        for running in everybody:
+            running.wait_ready()
         kafka.send(topics.transactions, histories.messages(history.payments[:third]))
-        wait_until(lambda: counted(frozen) > third // 10, "both are at work", poll_s=0.02)
+        wait_until(lambda: counted(frozen) > third // 10, "it is at work", poll_s=0.02)
         frozen.child.send(signal.SIGSTOP)
         time.sleep(FROZEN_S / 2)
         kafka.send(topics.transactions, histories.messages(history.payments[third : 2 * third]))
         time.sleep(FROZEN_S / 2)
-        wait_until(lambda: counted(other) == 2 * third, "the other one does it all")
+        wait_until(lambda: counted(one, other) == 2 * third, "the others do it all")
         frozen.child.send(signal.SIGCONT)
         kafka.send(topics.transactions, histories.messages(history.payments[2 * third :]))
-        settle(PAYMENTS, frozen, other)
+        settle(PAYMENTS, *everybody)
         # It may have ended by itself, fenced; it must not fight for the partitions.
         probes = histories.probes(history)
         kafka.send(topics.transactions, histories.messages(probes))
-        settle(PAYMENTS + len(probes), frozen, other)
-        before = rejoins(frozen, other)
+        settle(PAYMENTS + len(probes), *everybody)
+        before = rejoins(*everybody)
         time.sleep(7)  # two heartbeats
-        assert rejoins(frozen, other) == before
+        assert rejoins(*everybody) == before
+        assert one.terminate() == 0
         assert other.terminate() == 0
 
     decided = outside.decisions(kafka.read(topics.decisions, timeout_s=120))
