@@ -88,6 +88,8 @@ class History:
             raise HistoryError(
                 f"'{unknown[0]}' is no canonical column: map to one of {', '.join(sorted(CANONICAL))}."
             )
+        if not path.is_file():
+            raise HistoryError(f"{path}: there is no such file.")
         try:
             self._file = pq.ParquetFile(path)
         except (OSError, pa.ArrowException) as error:
@@ -245,6 +247,8 @@ def account_updates(path: Path, first_ts: int) -> Iterator[dict[str, Any]]:
         When the file cannot be read or a fact is no fact; the message names the line.
     """
     year = datetime.fromtimestamp(first_ts / 1000, UTC).year
+    if not path.is_file():
+        raise HistoryError(f"{path}: there is no such file.")
     try:
         with open_text(path) as file:
             reader = csv.DictReader(file)

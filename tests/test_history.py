@@ -165,7 +165,7 @@ def test_an_amount_that_is_no_number_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_that_is_none_is_refused_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
-    with pytest.raises(HistoryError, match="cannot be read as a Parquet file"):
+    with pytest.raises(HistoryError, match="there is no such file"):
         History(path)
     path.write_text("no parquet")
     with pytest.raises(HistoryError, match="cannot be read as a Parquet file"):

@@ -16,7 +16,7 @@ from stream_guard.backtest.decisions_file import DecisionsFile
 from stream_guard.backtest.figures import Standing, figures
 from stream_guard.backtest.judge import Judge
 from stream_guard.backtest.labels import AccountLabels, EventLabels
-from stream_guard.backtest.period import Period
+from stream_guard.backtest.period import Period, PeriodError
 from stream_guard.detection.batches import Payments, empty_payments, part_of, size
 from stream_guard.detection.columns import payments_of_columns
 from stream_guard.detection.in_step import InStep
@@ -104,6 +104,8 @@ def run(
     ------
     HistoryError
         The history or its labels cannot be read.
+    PeriodError
+        No payment of the period was judged.
     OSError
         `decisions` cannot be written.
     """
@@ -139,6 +141,8 @@ def run(
         if file is not None:
             file.__exit__(None, None, None)
     judge.finish()
+    if not judge.events:
+        raise PeriodError(_nothing_judged(inputs.period, refused))
     seconds = clock() - started
     standing = _standing(bank, judge, inputs.accounts, labels.known)
     document = {
@@ -162,6 +166,16 @@ def run(
         ),
     }
     return Result(document)
+
+
+def _nothing_judged(judged: Period, refused: Mapping[str, int]) -> str:
+    when = judged.as_dict()
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(refused.items()))
+    return (
+        f"No payment was judged from {when['from']} until {when['until']}: there is none in that time"
+        + (f", or it was refused ({counts})" if counts else "")
+        + ". Choose another --from or --until."
+    )
 
 
 def _take_facts(bank: InStep, updates: tuple[Mapping[str, Any], ...]) -> int:

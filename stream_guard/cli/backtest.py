@@ -198,6 +198,20 @@ def _percent(value: float | None, after: str = "") -> str:
     return "-" if value is None else f"{value:.1%}{after}"
 
 
+def progress_line(progress: Progress, total: int) -> str:
+    """How far a run is, in words.
+
+    Examples
+    --------
+    >>> from stream_guard.backtest import Progress
+    >>> progress_line(Progress(events=50_000, total=200_000, seconds=2.0), 200_000)
+    '50,000 of 200,000 payments, 25,000 a second, 6 s left'
+    """
+    rate = progress.events / progress.seconds if progress.seconds else 0.0
+    left = f", {(total - progress.events) / rate:,.0f} s left" if rate else ""
+    return f"{progress.events:,} of {total:,} payments, {rate:,.0f} a second{left}"
+
+
 @contextmanager
 def _progress(total: int) -> Iterator[Callable[[Progress], None]]:
     """How far it is: a bar on a terminal, a line now and then elsewhere."""
@@ -228,6 +242,6 @@ def _progress(total: int) -> Iterator[Callable[[Progress], None]]:
             nonlocal next_line
             if time.monotonic() >= next_line:
                 next_line = time.monotonic() + PLAIN_EVERY_S
-                say(f"{progress.events:,} of {total:,} payments, {progress.seconds:.0f} s")
+                say(progress_line(progress, total))
 
         yield line

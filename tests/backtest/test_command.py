@@ -125,3 +125,33 @@ def test_a_history_without_payments_cannot_be_judged(
     pq.write_table(pq.read_table(line[1]).slice(0, 0), line[1])
     assert main(line) == Exit.USAGE
     assert "holds no payment" in capsys.readouterr().err
+
+
+def test_a_period_without_payments_is_no_result(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # Between e4 at nine and e3 at noon.
+    line = arguments(tmp_path, "--from", "2024-01-03T10:00:00Z", "--until", "2024-01-03T11:00:00Z")
+    assert main(line) == Exit.USAGE
+    assert "there is none in that time" in capsys.readouterr().err
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = arguments(tmp_path)
+    torn, none = tmp_path / "torn.parquet", tmp_path / "none.csv"
+    torn.write_bytes(Path(line[1]).read_bytes()[:-100])
+    for broken, sentence in (
+        ([line[0], str(none), *line[2:]], "none.csv: there is no such file"),
+        ([line[0], str(torn), *line[2:]], "torn.parquet cannot be read as a Parquet file"),
+        ([*line[:3], str(none), *line[4:]], "none.csv: there is no such file"),
+        ([*line[:3], str(torn), *line[4:]], "torn.parquet cannot be read as a CSV file"),
+    ):
+        assert main(broken) == Exit.USAGE
+        assert sentence in capsys.readouterr().err
+
+
+def test_a_missing_column_is_named_with_what_to_write(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = arguments(tmp_path)
+    pq.write_table(pq.read_table(line[1]).drop_columns(["amount"]), line[1])
+    assert main(line) == Exit.USAGE
+    assert "no column for amount: say which it is, as in --map amount=COLUMN" in capsys.readouterr().err
