@@ -7,14 +7,18 @@ such a record.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import orjson
 
 from stream_guard.alerts import Reason
 from stream_guard.detection.vocabulary import Action, Side
+from stream_guard.versions import upgraded
 
 FINDING_VERSION = 1
+FINDING_UPGRADES: dict[int, Callable[[list[Any]], list[Any]]] = {}
+"""Steps of `upgraded`."""
 
 
 class Finding(NamedTuple):
@@ -63,7 +67,7 @@ class Finding(NamedTuple):
         Raises
         ------
         ValueError
-            If the record is not a finding of this version.
+            If the record is no finding, or a later release's.
 
         Examples
         --------
@@ -72,11 +76,9 @@ class Finding(NamedTuple):
         True
         """
         record: Any = orjson.loads(data)
-        if not isinstance(record, list) or not record or record[0] != FINDING_VERSION:
-            raise ValueError(
-                f"case record is not of version {FINDING_VERSION}: let the version that wrote it finish "
-                "the records on the cases topic before starting another one"
-            )
+        if not isinstance(record, list) or not record:
+            raise ValueError("case record is no finding; nothing else may write to the cases topic")
+        record = upgraded(record, record[0], FINDING_VERSION, FINDING_UPGRADES, "case records")
         try:
             _, side, account, event_id, event_hash, ts, amount, action, score, reasons, warn, held, pack = (
                 record

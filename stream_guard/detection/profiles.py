@@ -8,7 +8,6 @@ elsewhere. `undo` and `rollback` make a failed batch as if it had never been.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +28,9 @@ from stream_guard.detection.profile_kernels import (
 )
 from stream_guard.detection.row_kernels import set_actions
 from stream_guard.detection.row_store import RowStore, Undo
-from stream_guard.detection.rows import SCHEMA_HASH
 from stream_guard.detection.step_kernels import both_hops
 
-__all__ = ["CONFLICT", "COUNTED", "SCHEMA_HASH", "SEEN", "TOO_OLD", "Profiles", "Undo"]
+__all__ = ["CONFLICT", "COUNTED", "SEEN", "TOO_OLD", "Profiles", "Undo"]
 
 I8 = npt.NDArray[np.int64]
 F8 = npt.NDArray[np.float64]
@@ -63,8 +61,6 @@ class Profiles:
     >>> status.tolist(), block[0, INDEX["payer.out_sum_24h"]]
     ([0, 1], np.float64(2.0))
     """
-
-    SCHEMA_HASH: Final = SCHEMA_HASH
 
     def __init__(self, bank: Bank, capacity: int = 1024) -> None:
         self.bank = bank
@@ -346,11 +342,11 @@ class Profiles:
         return self._store.take_dirty()
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
-        """Put rows back that `take_dirty` gave under the same `SCHEMA_HASH`; they are not dirty then.
+        """Put rows back that `take_dirty` gave, here or in an earlier release; they are not dirty then.
 
         Raises
         ------
-        ValueError
-            If something is no row; the sentence names the account.
+        RowRefused
+            If something is no row, or a later release's.
         """
         self._store.load(items)

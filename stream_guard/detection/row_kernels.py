@@ -9,6 +9,7 @@ from stream_guard.detection import rows as row
 from stream_guard.detection.features import RING
 from stream_guard.detection.kernels import kernel
 from stream_guard.detection.ring_kernels import find
+from stream_guard.detection.row_layouts import Layouts
 
 I8 = npt.NDArray[np.int64]
 U1 = npt.NDArray[np.uint8]
@@ -40,8 +41,8 @@ def row_ends(words: I8, rows: I8, ends: I8) -> None:
 
 
 @kernel
-def pack(words: I8, rows: I8, ends: I8, out: I8) -> None:
-    """Copy what storage needs of the rows into `out`, row i up to ``ends[i]``."""
+def pack(words: I8, rows: I8, ends: I8, layout: int, out: I8) -> None:
+    """Copy what storage needs of the rows into `out`, row i up to ``ends[i]``, with the layout's number."""
     at = 0
     for i in range(rows.size):
         r = rows[i]
@@ -56,37 +57,55 @@ def pack(words: I8, rows: I8, ends: I8, out: I8) -> None:
                 for k in range(used):
                     out[to + k] = words[r, of + k]
                 to += used
+        out[at + row.USED] |= layout << row.LAYOUT_SHIFT
         at = ends[i]
 
 
 @kernel
-def unpack(words: I8, rows: I8, ends: I8, packed: I8) -> int:
-    """Put packed rows back, zeros where they have none. The number of the first that is no row, or -1."""
+def unpack(words: I8, rows: I8, ends: I8, packed: I8, layouts: Layouts) -> int:
+    """Put packed rows of any layout back: zeros where they have nothing, defaults for what they did not know.
+
+    Returns
+    -------
+    int
+        Position of the first that is no row, or of a layout unknown here; -1: none.
+    """
     at = 0
     for i in range(rows.size):
         size = ends[i] - at
-        if size < row.HEADER_WORDS:
+        if size <= row.DROPPED:
             return i
-        used = packed[at + row.USED]
+        layout = packed[at + row.USED] >> row.LAYOUT_SHIFT
+        used = packed[at + row.USED] & row.USED_MASK
         head = packed[at + row.HEAD]
         dropped = packed[at + row.DROPPED]
-        if used < 0 or used > RING or head < 0 or head >= RING or dropped < 0:
+        if layout < 0 or layout >= len(layouts.sizes):
             return i
-        if size != stored_words(packed[at:]):
+        if used > RING or head < 0 or head >= RING or dropped < 0:
+            return i
+        kept = RING if dropped > 0 else used
+        ring = at + layouts.sizes[layout, 0]
+        days = ring + kept * layouts.sizes[layout, 1]
+        if ends[i] != days + (row.ROW_WORDS - row.DAYS_AT if dropped > 0 else 0):
             return i
         target = words[rows[i]]
-        if size == row.ROW_WORDS:
-            target[:] = packed[at : ends[i]]
-        else:
-            if target[row.USED] > 0:  # what never held a payment is zero, and need not be touched
-                target[row.HEADER_WORDS :] = 0
-            target[: row.HEADER_WORDS] = packed[at : at + row.HEADER_WORDS]
-            of = at + row.HEADER_WORDS
-            for field in range(row.RING_FIELDS):
-                to = row.TIMES + field * RING
-                for k in range(used):
-                    target[to + k] = packed[of + k]
-                of += used
+        if dropped > 0:
+            target[row.DAYS_AT :] = packed[days : ends[i]]
+        elif target[row.USED] > 0:  # what never held a payment is zero, and need not be touched
+            target[row.HEADER_WORDS :] = 0
+        for k in range(row.HEADER_WORDS):
+            of = layouts.header_from[layout, k]
+            target[k] = layouts.header[k] if of < 0 else packed[at + of]
+        target[row.USED] = used
+        for field in range(row.RING_FIELDS):
+            to = row.TIMES + field * RING
+            of = layouts.ring_from[layout, field]
+            if of < 0:
+                target[to : to + kept] = layouts.ring[field]
+            else:
+                start = ring + of * kept
+                for k in range(kept):
+                    target[to + k] = packed[start + k]
         at = ends[i]
     return -1
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from stream_guard.detection import rows as row
 from stream_guard.detection.row_kernels import newest_of, pack, row_ends, unpack
+from stream_guard.detection.row_layouts import LAYOUTS
 
 I8 = npt.NDArray[np.int64]
 F8 = npt.NDArray[np.float64]
@@ -22,10 +23,17 @@ _LOAD_CHUNK: Final = 8192
 _PACK_CHUNK: Final = 128
 """Rows packed at once: 0.5 MB at most, so that they are still in the cache when they are cut apart."""
 
-_NO_ROW: Final = (
-    "the stored row of account {!r} is none of this release's: it was written under another schema or is "
-    "damaged; compare the schema hashes, or rebuild the state from the topics"
-)
+
+_LAYOUTS_EVER: Final = 1000
+"""A higher number is damage, not a release to come."""
+
+
+class RowRefused(ValueError):
+    """A stored row cannot be read; `account` tells whose, the sentence does not."""
+
+    def __init__(self, account: bytes, sentence: str) -> None:
+        super().__init__(sentence)
+        self.account = account
 
 
 class Undo(NamedTuple):
@@ -158,7 +166,7 @@ class RowStore:
             del self._index[account]
         self.words[token.accounts : len(self._accounts)] = 0
         del self._accounts[token.accounts :]
-        unpack(self.words, token.rows, token.ends, token.packed)
+        unpack(self.words, token.rows, token.ends, token.packed, LAYOUTS)
         self.dirty[self.dirty_rows[token.dirty : self.counters[row.DIRTY]]] = 0
         self.counters[row.DIRTY] = token.dirty
         self.counters[row.NEWEST_COUNTED] = token.newest_ts
@@ -192,7 +200,7 @@ class RowStore:
         ends = np.empty(len(rows), np.int64)
         row_ends(self.words, rows, ends)
         packed = np.empty(ends[-1] if len(rows) else 0, np.int64)
-        pack(self.words, rows, ends, packed)
+        pack(self.words, rows, ends, LAYOUTS.newest, packed)
         return ends, packed
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
@@ -201,12 +209,12 @@ class RowStore:
         Parameters
         ----------
         items
-            As `take_dirty` gave them, stored under the same `SCHEMA_HASH`.
+            As `take_dirty` gave them, here or in an earlier release.
 
         Raises
         ------
-        ValueError
-            If something is no row; the sentence names the account.
+        RowRefused
+            If something is no row, or a later release's.
         """
         rest = iter(items)
         while chunk := list(islice(rest, _LOAD_CHUNK)):
@@ -215,10 +223,25 @@ class RowStore:
             sizes = np.fromiter(map(len, values), np.int64, len(values))
             odd = np.flatnonzero(sizes % row.WORD)
             if len(odd):
-                raise ValueError(_NO_ROW.format(keys[odd[0]]))
+                raise _refused(keys[odd[0]], values[odd[0]])
             packed = np.frombuffer(bytearray().join(values), np.int64)
             rows = self.rows_of(keys, create=True)
-            wrong = unpack(self.words, rows, np.cumsum(sizes // row.WORD), packed)
+            wrong = unpack(self.words, rows, np.cumsum(sizes // row.WORD), packed, LAYOUTS)
             if wrong >= 0:
-                raise ValueError(_NO_ROW.format(keys[wrong]))
+                raise _refused(keys[wrong], values[wrong])
             self.counters[row.NEWEST_COUNTED] = max(self.newest_ts, newest_of(self.words, rows))
+
+
+def _refused(account: bytes, value: bytes) -> RowRefused:
+    layout = int.from_bytes(value[: row.WORD], "little") >> row.LAYOUT_SHIFT
+    if LAYOUTS.newest < layout < _LAYOUTS_EVER:
+        return RowRefused(
+            account,
+            f"an account's row has layout {layout}, and this release knows none above {LAYOUTS.newest}: a "
+            "later one wrote it. Start that one again, or rebuild the state under a new application id",
+        )
+    return RowRefused(
+        account,
+        f"an account's row of {len(value)} bytes is none of any release: it is damaged, or something else "
+        "wrote it; rebuild the state under a new application id",
+    )

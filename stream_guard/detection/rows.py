@@ -10,74 +10,29 @@ below. All is little-endian.
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from stream_guard.detection.features import RING
-
-DAYS: Final = 31
-"""Local days with a bucket, today included: one more than the longest window starts in."""
-
-NIGHT_PERIODS: Final = 7
-NIGHT_PERIOD_DAYS: Final = 15
-"""The largest night payment is kept per period of 15 local days; with the running one they reach 90 days."""
-
-MISSING: Final = int(np.iinfo(np.int64).min)
-"""A time, day or year that is not known."""
-
-TAG: Final = np.dtype([("content", "<u4"), ("day", "<u2"), ("flags", "u1"), ("action", "u1")])
-"""What one payment in the ring carries beside its numbers; `day` counts local days since 1970."""
-
-BUCKET: Final = np.dtype(
-    [("first", "<i8"), ("in_count", "<u4"), ("out_count", "<u4"), ("in_sum", "<f8"), ("out_sum", "<f8")]
+from stream_guard.detection.row_layouts import (
+    BUCKET,
+    DAYS,
+    LAYOUTS,
+    MISSING,
+    NIGHT_PERIOD_DAYS,
+    NIGHT_PERIODS,
+    RING,
+    TAG,
+    WORD,
+    dtype_of,
 )
-"""One local day, at ``day % DAYS``. `first` is its earliest payment's time: is the whole day in a window?"""
 
-ROW: Final = np.dtype(
-    [
-        ("used", "<i8"),  # entries in the ring
-        ("head", "<i8"),  # place of the oldest; 0 until the ring is full
-        ("dropped", "<i8"),  # payments counted that are not in the ring
-        ("newest", "<i8"),
-        ("newest_out", "<i8"),  # newest payment the account made, by which its own next ones may be too old
-        ("first", "<i8"),
-        ("in_count", "<i8"),
-        ("in_mean", "<f8"),
-        ("in_squares", "<f8"),  # sum of squared distances from the mean (Welford)
-        ("in_max", "<f8"),
-        ("out_count", "<i8"),
-        ("out_mean", "<f8"),
-        ("out_squares", "<f8"),
-        ("out_max", "<f8"),
-        ("opened", "<i8"),
-        ("opened_at", "<i8"),  # time of the update that said so; the same for the next two
-        ("birth_year", "<i8"),
-        ("birth_year_at", "<i8"),
-        ("kind", "<f8"),
-        ("kind_at", "<i8"),
-        ("changed", "<i8", (2,)),  # newest first
-        ("address_changed", "<i8", (2,)),
-        ("last_day", "<i8"),  # newest local day with a bucket
-        ("night_period", "<i8"),  # newest period with a night payment
-        ("night_max", "<f8", (NIGHT_PERIODS,)),  # at period % NIGHT_PERIODS
-        ("times", "<i8", (RING,)),  # of the ring, oldest first from `head` on; equal times by arrival
-        ("amounts", "<f8", (RING,)),
-        ("counterparties", "<u8", (RING,)),
-        ("events", "<u8", (RING,)),
-        ("tags", TAG, (RING,)),
-        ("days", BUCKET, (DAYS,)),
-    ]
-)
-"""One account."""
+__all__ = ["BUCKET", "DAYS", "MISSING", "NIGHT_PERIODS", "NIGHT_PERIOD_DAYS", "TAG", "WORD"]
 
-SCHEMA_HASH: Final = hashlib.sha256(repr(ROW.descr).encode()).hexdigest()[:16]
-"""Rows stored under one hash must not be read under another."""
-
-WORD: Final = 8
+ROW: Final = dtype_of(LAYOUTS.newest)
+"""One account, in memory."""
 
 
 def _word(dtype: np.dtype[np.void], field: str) -> int:
@@ -113,8 +68,12 @@ TAGS: Final = _word(ROW, "tags")
 DAYS_AT: Final = _word(ROW, "days")
 ROW_WORDS: Final = ROW.itemsize // WORD
 HEADER_WORDS: Final = TIMES
-RING_FIELDS: Final = 5
-"""Arrays of the ring, each of `RING` words, from `TIMES` on."""
+RING_FIELDS: Final = len(RING)
+"""Arrays of the ring, each with a word a place, from `TIMES` on."""
+
+LAYOUT_SHIFT: Final = 32
+USED_MASK: Final = 0xFFFFFFFF
+"""A stored row has the number of its layout above `used`, in one word."""
 
 CONTENT_MASK: Final = 0xFFFFFFFF
 DAY_SHIFT: Final = 32
@@ -145,17 +104,7 @@ DIRTY: Final = 1
 """Counters of a store of rows: newest time counted in any of them, and how many are dirty."""
 
 
-def _blank() -> npt.NDArray[np.int64]:
-    row = np.zeros(1, ROW)
-    for field in ("newest", "newest_out", "first", "last_day", "night_period", "changed", "address_changed"):
-        row[field] = MISSING
-    for field in ("opened", "opened_at", "birth_year", "birth_year_at", "kind_at"):
-        row[field] = MISSING
-    row["kind"] = np.nan
-    return row.view(np.int64)[:HEADER_WORDS].copy()
-
-
-BLANK: Final = _blank()
+BLANK: Final = LAYOUTS.header
 """Words of an account about which nothing is known, up to the ring."""
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
 from stream_guard.detection.warnings import AccountWarning
+from stream_guard.versions import upgraded
 
 DAY_MS = 86_400_000
 LISTING_MS = 365 * DAY_MS
 """A confirmed mule is a risk signal for that long."""
 ACCOUNT_VERSION = 1
+ACCOUNT_UPGRADES: dict[int, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {}
+"""Steps of `upgraded`."""
 
 
 class Listing(NamedTuple):
@@ -82,14 +85,10 @@ class WarnedAccount:
         Raises
         ------
         ValueError
-            If the record was not written by this version.
+            If the record is damaged, or a later release's.
         """
         record: Mapping[str, Any] = orjson.loads(value)
-        if record.get("v") != ACCOUNT_VERSION:
-            raise ValueError(
-                f"an account's warnings are of version {record.get('v')!r}, this program reads "
-                f"{ACCOUNT_VERSION}: start the version that wrote the state, or a new application id"
-            )
+        record = upgraded(record, record.get("v"), ACCOUNT_VERSION, ACCOUNT_UPGRADES, "an account's warnings")
         try:
             forgotten: Sequence[Any] | None = record["forgotten"]
             return cls(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
 
+from stream_guard.versions import upgraded
+
 DAYS_KEPT = 400
 """Day buckets kept: the longest window is a year. Days without anything to count take no bucket."""
 COUNTS_VERSION = 1
+COUNTS_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""Steps of `upgraded`."""
 
 TOTAL_KEY = b"total"
 DAY_PREFIX = b"day:"
@@ -139,7 +143,7 @@ class DayCounts:
         Raises
         ------
         ValueError
-            If a record was not written by this version.
+            If a record is none of ours, or a later release's.
         """
         for key, value in items:
             counts: Counts = {} if value is None else _decode(value)["counts"]
@@ -168,7 +172,7 @@ class DayCounts:
         Raises
         ------
         ValueError
-            If the record was not written by this version.
+            If the record is a later release's.
         """
         record = _decode(data)
         result = cls()
@@ -200,9 +204,4 @@ def _encode(counts: Counts) -> bytes:
 
 def _decode(data: bytes) -> dict[str, Any]:
     record: dict[str, Any] = orjson.loads(data)
-    if record.get("v") != COUNTS_VERSION:
-        raise ValueError(
-            f"tallies are of version {record.get('v')!r}, this program reads {COUNTS_VERSION}: "
-            "start the version that wrote the state, or a new application id"
-        )
-    return record
+    return upgraded(record, record.get("v"), COUNTS_VERSION, COUNTS_UPGRADES, "tallies")

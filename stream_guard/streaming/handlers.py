@@ -29,7 +29,7 @@ from stream_guard.streaming.dead_letters import dead_letter
 from stream_guard.streaming.originals import Originals
 from stream_guard.streaming.outputs import Delivery, Outputs
 from stream_guard.streaming.partition import Partition
-from stream_guard.streaming.state import Record
+from stream_guard.streaming.state import Record, StateRefused
 
 LEGS_AT_ONCE = 2_000
 """Legs decided in one go: about 10 ms of work, and a matrix of 4 MB."""
@@ -297,9 +297,19 @@ class Handlers:
     # -- the payer's warnings, feedback, facts ------------------------------------------------------------
 
     def cases(self, partition: Partition, records: Sequence[Any]) -> None:
-        """Group what was found about payers in their own rows."""
+        """Group what was found about payers in their own rows.
+
+        Raises
+        ------
+        StateRefused
+            A case record cannot be read by this release.
+        """
         for record in records:
-            finding = Finding.from_bytes(record.value)
+            try:
+                finding = Finding.from_bytes(record.value)
+            except ValueError as error:
+                where = f"{self._topics.cases}-{partition.number} offset {record.offset}"
+                raise StateRefused(f"{where} cannot be read: {error}") from error
             self._queue_alerts(partition, pipeline.apply_case(finding, partition.state))
 
     def dispositions(self, partition: Partition, records: Sequence[Any]) -> None:

@@ -11,13 +11,14 @@ import orjson
 from numpy.typing import NDArray
 
 from stream_guard.detection.batches import Legs
-from stream_guard.detection.profiles import SCHEMA_HASH
+from stream_guard.detection.row_layouts import hash_of
 from stream_guard.detection.state import PartitionState
 from stream_guard.feedback.tallies import Tallies
 from stream_guard.streaming.leg_kernels import NO_GAP, link, pick_fresh
 from stream_guard.streaming.state import Item, Record, StateRefused
+from stream_guard.versions import upgraded
 
-META_VERSION = 1
+META_VERSION = 2
 
 # Keys of the changelog. An account id never starts with NUL (ids with control characters are refused),
 # so rows are kept under the bare account and everything else under a NUL prefix.
@@ -174,7 +175,6 @@ class Partition:
             {
                 "version": META_VERSION,
                 "routing": self._routing,
-                "rows": SCHEMA_HASH,
                 "applied": self.applied,
                 "watermarks": self._watermarks.tolist(),
                 "sent": self._sent.tolist(),
@@ -219,29 +219,38 @@ class Partition:
                     "written by stream_guard, or it was cut; start under a new application id"
                 )
             return None
-        self._restore(orjson.loads(meta))
-        self.state.profiles.load(rows)
-        self.state.book.load(warnings)
-        self.state.tallies.load(tallies)
+        try:
+            self._restore(orjson.loads(meta))
+            self.state.profiles.load(rows)
+            self.state.book.load(warnings)
+            self.state.tallies.load(tallies)
+        except ValueError as error:
+            raise StateRefused(f"the state of partition {self.number} cannot be read: {error}") from error
         resumed = self.state.detectors.load(detectors)
         return None if resumed.resumed else resumed.reason
 
     def _restore(self, meta: dict[str, Any]) -> None:
-        where = f"the state of partition {self.number}"
-        if meta["version"] != META_VERSION:
-            raise StateRefused(f"{where} is of version {meta['version']}, this program reads {META_VERSION}")
+        meta = upgraded(meta, meta.get("version"), META_VERSION, _META_UPGRADES, "meta records")
         if meta["routing"] != self._routing:
             raise StateRefused(
-                f"{where} was built with another routing (partition count, partitioner, or which parties are "
-                "accounts). Changing it splits accounts' histories: put the old setting back, or drain and "
-                "start under a new application id"
-            )
-        if meta["rows"] != SCHEMA_HASH:
-            raise StateRefused(
-                f"{where} holds account rows of another layout; rebuild it under a new application id"
+                f"the state of partition {self.number} was built with another routing (partition count, "
+                "partitioner, or which parties are accounts). Changing it splits accounts' histories: put "
+                "the old setting back, or drain and start under a new application id"
             )
         self.applied = dict(meta["applied"])
         self.durable = dict(self.applied)
         self._watermarks[:] = meta["watermarks"]
         self._sent[:] = meta["sent"]
         self.state.stream_ts = meta["stream_ts"]
+
+
+def _without_hash_of_rows(meta: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 named the layout of all rows; since then each row does."""
+    if meta["rows"] != hash_of(0):
+        raise ValueError(
+            "its account rows have a layout of no release; rebuild it under a new application id"
+        )
+    return meta
+
+
+_META_UPGRADES = {1: _without_hash_of_rows}

@@ -306,7 +306,7 @@ class Processor:
         try:
             if fresh:
                 handle(partition, fresh)
-        except (LegGap, ForeignFrame) as refusal:
+        except (LegGap, ForeignFrame, StateRefused) as refusal:
             die(str(refusal), EXIT_REFUSED)
         except BaseException as error:
             logger.exception("a batch of %s-%d was interrupted", topic, partition.number)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_guard.alerts import Reason
-from stream_guard.detection.findings import Finding
+from stream_guard.detection.findings import FINDING_UPGRADES, Finding
 from stream_guard.detection.vocabulary import Action, Side
 
 text = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)
@@ -59,10 +59,17 @@ def test_columns_values_are_taken_as_they_are() -> None:
     )
 
 
+def test_an_older_record_is_upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
+    finding = Finding(Side.PAYER, "a", "e", 1, 0, 1.0, Action.HOLD, 0.0, (), False, False, "p")
+    old = orjson.loads(finding.to_bytes())[:-1]
+    monkeypatch.setitem(FINDING_UPGRADES, 0, lambda record: [*record, "p"])
+    assert Finding.from_bytes(orjson.dumps([0, *old[1:]])) == finding
+
+
 def test_another_version_is_refused_with_what_to_do() -> None:
-    with pytest.raises(ValueError, match="let the version that wrote it finish"):
+    with pytest.raises(ValueError, match=r"of version 2, .* start the one that wrote them"):
         Finding.from_bytes(b"[2]")
-    with pytest.raises(ValueError, match="let the version that wrote it finish"):
+    with pytest.raises(ValueError, match="nothing else may write to the cases topic"):
         Finding.from_bytes(b"{}")
 
 

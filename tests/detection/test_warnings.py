@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_guard.alerts import ANOMALY_RULE, Alert, AlertStatus, ClosedBy, Reason, encode_alert, warning_id
+from stream_guard.detection import warned_account
 from stream_guard.detection.findings import Finding
 from stream_guard.detection.vocabulary import Action, Outcome, Role, Severity, Side
 from stream_guard.detection.warned_account import WarnedAccount
@@ -554,6 +555,19 @@ def test_a_due_time_that_has_changed_since_is_passed_over() -> None:
     book.take_dirty()
     assert book.expire(T0 + 30 * DAY) == []
     assert book.take_dirty() == []
+
+
+def test_an_older_state_is_upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
+    book = a_book()
+    book.consider(a_finding("e1"), T0)
+    ((key, value),) = book.take_dirty()
+    assert value is not None
+    old = orjson.loads(value) | {"v": 0}
+    del old["forgotten"]
+    monkeypatch.setitem(warned_account.ACCOUNT_UPGRADES, 0, lambda record: {**record, "forgotten": None})
+    loaded = a_book()
+    loaded.load([(key, orjson.dumps(old))])
+    assert loaded.current(key) == book.current(key)
 
 
 def test_another_versions_state_is_refused_with_what_to_do() -> None:

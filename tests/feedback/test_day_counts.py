@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stream_guard.feedback import day_counts
 from stream_guard.feedback.day_counts import DAYS_KEPT, DayCounts
 
 entries = st.lists(
@@ -103,6 +104,13 @@ def test_one_date_in_the_far_future_does_not_wipe_out_a_year() -> None:
         counts.add("f", "x", 1, day)
     counts.add("f", "x", 1, 10**6)
     assert len(counts.days) == 301
+
+
+def test_an_older_record_is_upgraded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(day_counts.COUNTS_UPGRADES, 0, lambda old: {"counts": {"f": {"x": old["n"]}}})
+    counts = DayCounts()
+    counts.load([(b"total", b'{"v":0,"n":3}')])
+    assert counts.of("f") == {"x": 3}
 
 
 def test_another_versions_record_is_refused_with_what_to_do() -> None:

@@ -24,7 +24,7 @@ from stream_guard.streaming.dead_letters import MAX_VALUE
 from stream_guard.streaming.handlers import Handlers, TopicNames
 from stream_guard.streaming.legs import decode
 from stream_guard.streaming.partition import LegGap, Partition
-from stream_guard.streaming.state import Record
+from stream_guard.streaming.state import Record, StateRefused
 from tests.detection.builders import (
     DAY,
     EAGER_ANOMALY,
@@ -701,3 +701,12 @@ def test_facts_on_the_wrong_partition_are_refused() -> None:
     bank.update(text({"account": HOME[0], "ts": NOON}), number=1, keys=[HOME[0].encode()])
     assert bank.letters() == [("wrong_partition", NAMES.account_updates, 1, 0)]
     assert bank.partitions[1].rows == 0
+
+
+def test_a_case_record_of_a_later_release_is_refused_with_its_position() -> None:
+    bank = Bank()
+    given = bank.records(NAMES.cases, 0, (b"a", b"[99]"), at=NOON)
+    with pytest.raises(
+        StateRefused, match=r"app-cases-0 offset \d+ cannot be read: case records are of version 99"
+    ):
+        bank.handlers.cases(bank.partitions[0], given)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from stream_guard.detection import pipeline
 from stream_guard.detection.batches import Legs, empty_legs
+from stream_guard.detection.row_layouts import hash_of
 from stream_guard.detection.state import Context, PartitionState
 from stream_guard.detection.vocabulary import Outcome, Reject, Role
 from stream_guard.feedback.dispositions import dispose
@@ -379,9 +380,13 @@ def with_meta(meta: dict[str, Any]) -> list[Item]:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"version": 99}, "the state of partition 0 is of version 99, this program reads 1"),
+        (
+            {"version": 99},
+            "the state of partition 0 cannot be read: meta records are of version 99, .* up to",
+        ),
+        ({"version": 0}, "meta records are of version 0, this release reads up to"),
         ({"routing": "other"}, "was built with another routing .* put the old setting back, or drain"),
-        ({"rows": "other"}, "holds account rows of another layout; rebuild it under a new application id"),
+        ({"version": 1, "rows": "other"}, "a layout of no release; rebuild it under a new application id"),
     ],
 )
 def test_a_state_of_another_kind_is_refused(
@@ -391,6 +396,37 @@ def test_a_state_of_another_kind_is_refused(
     make_partition().load(with_meta(meta))
     with pytest.raises(StateRefused, match=sentence):
         make_partition().load(with_meta(meta | change))
+
+
+def test_a_state_of_the_first_version_is_read(make_partition: MakePartition) -> None:
+    meta = meta_of(make_partition()) | {"version": 1, "rows": hash_of(0)}
+    partition = make_partition()
+    assert partition.load(with_meta(meta)) is not None
+    assert partition.applied == {"payments": 3}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        (WARNING_PREFIX + b"a", b'{"v":99}', "an account's warnings are of version 99"),
+        (TALLY_PREFIX + b"total", b'{"v":99}', "tallies are of version 99"),
+        (b"a", (99 << 32).to_bytes(8, "little") * 40, "an account's row has layout 99"),
+        (b"a", b"x", "an account's row of 1 bytes"),
+    ],
+)
+def test_a_later_releases_record_is_refused_with_what_to_do(
+    key: bytes, value: bytes, sentence: str, make_partition: MakePartition
+) -> None:
+    meta = with_meta(meta_of(make_partition()))
+    with pytest.raises(
+        StateRefused, match=f"the state of partition 0 cannot be read: {sentence}.* new applic"
+    ):
+        make_partition().load([*meta, (key, value)])
+
+
+def test_a_later_releases_detectors_start_anew_and_it_is_said(make_partition: MakePartition) -> None:
+    meta = with_meta(meta_of(make_partition()))
+    assert "another format" in str(make_partition().load([*meta, (DETECTORS_KEY, b'{"format": 99}\n')]))
 
 
 def test_a_state_of_another_partition_count_is_refused(make_partition: MakePartition) -> None:

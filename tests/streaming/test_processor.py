@@ -532,19 +532,22 @@ async def test_a_missing_leg_ends_the_process_and_applies_nothing() -> None:
     assert rig.partition().applied[TOPICS["legs"]] == 0
 
 
-@on_a_loop
-async def test_a_frame_that_cannot_be_read_ends_the_process_as_refused() -> None:
-    rig = Rig()
-    await rig.assign(0)
+@pytest.mark.parametrize("refusal", [module.ForeignFrame, StateRefused])
+def test_a_frame_or_case_that_cannot_be_read_ends_the_process_as_refused(refusal: type[Exception]) -> None:
+    async def run() -> None:
+        rig = Rig()
+        await rig.assign(0)
 
-    def foreign(partition: Partition) -> None:
-        raise module.ForeignFrame("a leg was sent by a version with another feature catalogue")
+        def foreign(partition: Partition) -> None:
+            raise refusal("written by another version")
 
-    rig.handlers.hook = foreign
-    with pytest.raises(Died, match="another feature catalogue") as died:
-        await rig.processor.on_legs(Batch(TOPICS["legs"], 0, 0, [LogRecord(0)]))
-    # A restart alone does not help, and whoever restarts it for ever should be told.
-    assert died.value.code == EXIT_REFUSED
+        rig.handlers.hook = foreign
+        with pytest.raises(Died, match="written by another version") as died:
+            await rig.processor.on_legs(Batch(TOPICS["legs"], 0, 0, [LogRecord(0)]))
+        # A restart alone does not help, and whoever restarts it for ever should be told.
+        assert died.value.code == EXIT_REFUSED
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize(
