@@ -43,6 +43,7 @@ def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "worker",
         "demo",
         "topics",
+        "doctor",
         "replay",
         "backtest",
         "alerts",

@@ -18,6 +18,7 @@ from stream_guard import __version__
 from stream_guard.cli import alerts, dead_letters, processes, rules, topics
 from stream_guard.cli.backtest import backtest
 from stream_guard.cli.common import CommandError, Exit, say, write_json
+from stream_guard.cli.doctor import doctor
 from stream_guard.cli.replay import replay
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app = typer.Typer(
 app.command("worker")(processes.worker)
 app.command("demo")(processes.demo)
 app.add_typer(topics.app, name="topics")
+app.command("doctor")(doctor)
 app.command("replay")(replay)
 app.command("backtest")(backtest)
 app.add_typer(alerts.app, name="alerts")
