@@ -1,24 +1,25 @@
-"""Every Prometheus metric of a worker, in one place.
+"""Every Prometheus metric of a worker: here what this process did since it started.
 
-Two kinds stand side by side. *Process metrics* (counters and histograms) say what this process did since
-it started. *State metrics* (gauges) are read from the tallies in the state of the partitions that this
-process owns, so a restart does not reset them and a correction may lower them; sum them over processes.
+The other kind, read from the state of the partitions that this process owns, is in `state_metrics`.
 
 No label ever holds an account, an event or a device.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from stream_guard.feedback.tallies import Tallies
+from stream_guard import memory
+from stream_guard.alerts import AlertStatus
+from stream_guard.detection.vocabulary import Action, Reject
+from stream_guard.state_metrics import PartitionView, StateMetrics
 
 # A creation time beside every series doubles the page and tells nothing that a restart does not.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -30,10 +31,8 @@ LATENCY_BUCKETS_S = (
 
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 FLUSH_BUCKETS_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
-
-
-STANDINGS = ("confirmed", "false_positive", "pending", "inconclusive", "expired")
-WINDOWS_D = {"7d": 7, "30d": 30, "365d": 365}
+SCORE_BUCKETS = tuple(map(float, range(10, 101, 10)))
+ANOMALY_BUCKETS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.92, 0.94, 0.96, 0.98, 0.99, 1.0)
 
 
 class BatchHistogram(Collector):
@@ -64,180 +63,6 @@ class BatchHistogram(Collector):
         )
 
 
-class PartitionView(Protocol):
-    """What the state metrics need of one owned partition."""
-
-    number: int
-
-    @property
-    def tallies(self) -> Tallies:
-        """The partition's tallies."""
-
-    @property
-    def rows(self) -> int:
-        """Accounts in memory."""
-
-    @property
-    def today(self) -> int:
-        """Bank-local day of its stream time, days since 1970-01-01."""
-
-    def lag(self) -> dict[str, int]:
-        """Records not applied yet, by topic."""
-
-    def anomaly(self) -> Iterable[tuple[str, int, bool, float]]:
-        """Side, events learned, warming up, running quantile of each detector."""
-
-
-class StateMetrics(Collector):
-    """Gauges over the partitions this process owns."""
-
-    def __init__(self, partitions: Callable[[], Iterable[PartitionView]]) -> None:
-        self._partitions = partitions
-
-    def collect(self) -> Iterator[Metric]:
-        """Read the partitions as they are now."""
-        views = list(self._partitions())
-        yield from _partition_gauges(views)
-        tallies = Tallies.totals(view.tallies for view in views)
-        yield from _warning_gauges(tallies)
-        yield from _feedback_gauges(tallies)
-        yield _hits_by_window(views)
-
-
-def _partition_gauges(views: list[PartitionView]) -> Iterator[Metric]:
-    lag = GaugeMetricFamily(
-        "stream_guard_lag",
-        "Records in the log that the state does not hold yet",
-        labels=["topic", "partition"],
-    )
-    rows = GaugeMetricFamily("stream_guard_state_rows", "Accounts in memory", labels=["partition"])
-    learned = GaugeMetricFamily(
-        "stream_guard_anomaly_learned", "Events a detector learned from", labels=["partition", "side"]
-    )
-    warming = GaugeMetricFamily(
-        "stream_guard_anomaly_warming_up",
-        "1 while a detector gives no reasons yet",
-        labels=["partition", "side"],
-    )
-    quantile = GaugeMetricFamily(
-        "stream_guard_anomaly_quantile",
-        "Running quantile above which an anomaly score is a reason",
-        labels=["partition", "side"],
-    )
-    for view in views:
-        number = str(view.number)
-        rows.add_metric([number], view.rows)
-        for topic, behind in view.lag().items():
-            lag.add_metric([topic, number], behind)
-        for side, count, warm, value in view.anomaly():
-            learned.add_metric([number, side], count)
-            warming.add_metric([number, side], float(warm))
-            quantile.add_metric([number, side], value)
-    yield from (lag, rows, learned, warming, quantile)
-
-
-def _warning_gauges(tallies: Tallies) -> Iterator[Metric]:
-    by_rule = GaugeMetricFamily(
-        "stream_guard_warnings_by_rule",
-        "Warnings opened, updated, escalated, closed, by rule model; a warning counts for each of its rules",
-        labels=["rule", "severity", "event"],
-    )
-    for count in tallies.warnings_by_rule():
-        by_rule.add_metric([count.rule, count.severity, count.what], count.count)
-    yield by_rule
-    yield _gauge(
-        "stream_guard_warnings",
-        "Warnings opened, updated, escalated, closed",
-        "event",
-        tallies.counts("warnings"),
-    )
-    yield _gauge(
-        "stream_guard_state_events",
-        "Payments in the state: counted, repeated, late",
-        "result",
-        tallies.counts("events"),
-    )
-    yield _gauge(
-        "stream_guard_state_decisions", "First decisions in the state", "action", tallies.counts("decisions")
-    )
-    yield _gauge(
-        "stream_guard_state_rejected", "Records refused, in the state", "reason", tallies.counts("rejected")
-    )
-    results = GaugeMetricFamily(
-        "stream_guard_state_rules", "Rule results in the state", labels=["rule", "result"]
-    )
-    for family in ("evaluated", "fired", "shadow_fired", "not_evaluable"):
-        for rule, total in tallies.counts(family).items():
-            results.add_metric([rule, family], total)
-    yield results
-
-
-def _feedback_gauges(tallies: Tallies) -> Iterator[Metric]:
-    yield _gauge(
-        "stream_guard_dispositions", "Dispositions taken in", "outcome", tallies.counts("dispositions")
-    )
-    overall = tallies.hit_rate()
-    standing = {name: getattr(overall, name) for name in STANDINGS}
-    yield _gauge(
-        "stream_guard_hits", "Warnings by what became of them; each counts once", "standing", standing
-    )
-    by_rule = GaugeMetricFamily(
-        "stream_guard_hits_by_rule",
-        "The same by rule model; every live rule on a warning is credited: these do not add up",
-        labels=["rule", "standing"],
-    )
-    for rule, rate in tallies.hit_rates_by_rule().items():
-        for name in STANDINGS:
-            by_rule.add_metric([rule, name], getattr(rate, name))
-    yield by_rule
-    rate_gauge = GaugeMetricFamily(
-        "stream_guard_hit_rate",
-        "Confirmed / (confirmed + false positive) of this process' partitions; over several, divide the sums",
-    )
-    if overall.value is not None:
-        rate_gauge.add_metric([], overall.value)
-    yield rate_gauge
-    interval = GaugeMetricFamily(
-        "stream_guard_hit_rate_interval", "Wilson 95 % interval of the hit rate", labels=["bound"]
-    )
-    if overall.interval is not None:
-        for bound, value in zip(("lower", "upper"), overall.interval, strict=True):
-            interval.add_metric([bound], value)
-    yield interval
-    amount = tallies.intercepted_amount()
-    split = {
-        "total": amount.total,
-        "confirmed": amount.confirmed,
-        "released": amount.released,
-        "undecided": amount.undecided,
-    }
-    yield _gauge(
-        "stream_guard_amount_intercepted", "Amount delayed, held or stopped, base currency", "part", split
-    )
-
-
-def _hits_by_window(views: list[PartitionView]) -> Metric:
-    """The windows come from the days in the state, so no restart and no retention of Prometheus cuts them."""
-    family = GaugeMetricFamily(
-        "stream_guard_hits_window",
-        "Warnings by what became of them in the last 7, 30 and 365 days",
-        labels=["window", "standing"],
-    )
-    today = max((view.today for view in views), default=0)
-    for window, days in WINDOWS_D.items():
-        rates = [view.tallies.hits_within(today, days) for view in views]
-        for name in STANDINGS:
-            family.add_metric([window, name], sum(getattr(rate, name) for rate in rates))
-    return family
-
-
-def _gauge(name: str, documentation: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, documentation, labels=[label])
-    for value, number in values.items():
-        family.add_metric([value], number)
-    return family
-
-
 class Metrics:
     """The process metrics of one worker, on a registry of its own.
 
@@ -247,6 +72,12 @@ class Metrics:
         What runs here; shown by ``stream_guard_build_info`` (a split brain shows as two hashes).
     partitions
         The owned partitions, for the state metrics.
+    roles
+        Role of each topic by name (``transactions``, ``legs``), for the lag.
+    memory_bound
+        Bytes that this process may use.
+    clock
+        Monotonic seconds.
     """
 
     def __init__(
@@ -255,6 +86,10 @@ class Metrics:
         pack: str,
         pack_hash: str,
         partitions: Callable[[], Iterable[PartitionView]] = tuple,
+        *,
+        roles: Mapping[str, str] | None = None,
+        memory_bound: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         registry = self.registry = CollectorRegistry()
         build = Gauge(
@@ -275,6 +110,12 @@ class Metrics:
             "stream_guard_dead_letters", "Records refused", ["topic", "reason"], registry=registry
         )
         self.decisions = Counter("stream_guard_decisions", "Decisions made", ["action"], registry=registry)
+        self.alerts = Counter("stream_guard_alerts", "Alerts written", ["status"], registry=registry)
+        # A series that begins with its first event hides that event from `rate`.
+        for action in Action:
+            self.decisions.labels(action.label)
+        for status in AlertStatus:
+            self.alerts.labels(status.value)
         self.late = Counter(
             "stream_guard_decisions_late", "Decisions made after the deadline", registry=registry
         )
@@ -310,6 +151,39 @@ class Metrics:
         self.commit_age = Gauge(
             "stream_guard_commit_age_seconds", "Seconds since the last group commit", registry=registry
         )
+        self.progress_age = Gauge(
+            "stream_guard_progress_age_seconds",
+            "Seconds since a commit moved on, or had nothing to move",
+            registry=registry,
+        )
+        self.broker_errors = Counter(
+            "stream_guard_broker_errors", "Warnings and errors of the Kafka client", registry=registry
+        )
+        self.partitions = Gauge(
+            "stream_guard_partitions", "Partitions of the keyed topics", registry=registry
+        )
+        self.policy = Gauge(
+            "stream_guard_policy",
+            "Limits that alerts compare with: deadline_seconds, interception_budget, hit_rate_floor; 0: none",
+            ["setting"],
+            registry=registry,
+        )
+        self.last_exit = Gauge(
+            "stream_guard_last_exit", "1 for how the process before this one ended", ["cause"],
+            registry=registry,
+        )  # fmt: skip
+        Gauge(
+            "stream_guard_start_time_seconds", "When this process started, seconds since 1970",
+            registry=registry,
+        ).set_to_current_time()  # fmt: skip
+        used = Gauge(
+            "stream_guard_memory_bytes",
+            "Memory of this process: resident, and bound, what it may use",
+            ["part"],
+            registry=registry,
+        )
+        used.labels("resident").set_function(memory.resident_bytes)
+        used.labels("bound").set(memory.bound_bytes() if memory_bound is None else memory_bound)
         self.signals = Gauge("stream_guard_signals", "Risk signals known", ["source"], registry=registry)
         self.latency = BatchHistogram(
             "stream_guard_latency_seconds",
@@ -322,5 +196,20 @@ class Metrics:
         self.payee_batch = BatchHistogram(
             "stream_guard_payee_batch_events", "Legs a batch", tuple(map(float, BATCH_BUCKETS))
         )
-        for collector in (self.latency, self.payer_batch, self.payee_batch, StateMetrics(partitions)):
-            registry.register(collector)
+        self.score = BatchHistogram(
+            "stream_guard_score", "Score of payments that have one above 0", SCORE_BUCKETS
+        )
+        self.anomaly_score = BatchHistogram(
+            "stream_guard_anomaly_score", "Anomaly score of either side of a payment", ANOMALY_BUCKETS
+        )
+        for histogram in (
+            self.latency, self.payer_batch, self.payee_batch, self.score, self.anomaly_score,
+        ):  # fmt: skip
+            registry.register(histogram)
+        registry.register(StateMetrics(partitions, roles or {}, clock))
+
+    def expect_dead_letters(self, topics: Iterable[str]) -> None:
+        """Show a count of 0 for each topic and reason, so that `rate` sees the first dead letters too."""
+        for topic in topics:
+            for reason in Reject:
+                self.dead_letters.labels(topic, reason.value)

@@ -49,6 +49,14 @@ class View:
     def today(self) -> int:
         return self.bench.state.day_of(self.bench.state.stream_ts)
 
+    @property
+    def stream_ts(self) -> int:
+        return self.bench.state.stream_ts
+
+    @property
+    def oldest_pending(self) -> int | None:
+        return self.bench.state.book.oldest
+
     def lag(self) -> dict[str, int]:
         return {"transactions": 3 + self.number, "legs": 0}
 
@@ -143,8 +151,11 @@ def test_each_histogram_of_a_worker_counts_its_own() -> None:
 
 def test_partitions_are_told_one_by_one() -> None:
     views = [View(0, lived()), View(3)]
-    metrics = Metrics("1", "pack", "hash", lambda: views)
-    assert value(metrics, "stream_guard_lag", topic="transactions", partition="3") == 6
+    metrics = Metrics("1", "pack", "hash", lambda: views, roles={"transactions": "payments"})
+    lag = {"role": "payments", "topic": "transactions", "partition": "3"}
+    assert value(metrics, "stream_guard_lag", **lag) == 6
+    assert value(metrics, "stream_guard_lag", role="legs", topic="legs", partition="3") == 0
+    assert value(metrics, "stream_guard_partitions_owned") == 2
     assert value(metrics, "stream_guard_state_rows", partition="0") == views[0].rows > 0
     assert value(metrics, "stream_guard_state_rows", partition="3") == 0
     assert value(metrics, "stream_guard_anomaly_warming_up", partition="0", side="payee") == 1
@@ -185,15 +196,73 @@ def test_hits_are_told_by_window_from_the_days_in_the_state() -> None:
     def hits(standing: str) -> dict[str, float]:
         return {
             window: value(metrics, "stream_guard_hits_window", window=window, standing=standing)
-            for window in ("7d", "30d", "365d")
+            for window in ("1d", "7d", "30d", "365d")
         }
 
-    assert hits("confirmed") == {"7d": 2, "30d": 2, "365d": 2}
+    assert hits("confirmed") == {"1d": 2, "7d": 2, "30d": 2, "365d": 2}
     # Ten days later on one of the partitions: the windows of the process move on.
     only(views[1].bench, event("later", NOON + 10 * DAY, account="Z1", counterparty="Z2"))
-    assert hits("confirmed") == {"7d": 0, "30d": 2, "365d": 2}
-    assert hits("pending") == {"7d": 0, "30d": 2, "365d": 2}
+    assert hits("confirmed") == {"1d": 0, "7d": 0, "30d": 2, "365d": 2}
+    assert hits("pending") == {"1d": 0, "7d": 0, "30d": 2, "365d": 2}
     assert value(metrics, "stream_guard_hits", standing="confirmed") == 2
+
+
+def test_warnings_amounts_and_rule_models_are_told_by_window_too() -> None:
+    views = [View(0, lived()), View(1, lived())]
+    metrics = Metrics("1", "pack", "hash", lambda: views)
+    only(views[1].bench, event("later", NOON + 10 * DAY, account="Z1", counterparty="Z2"))
+
+    def told(name: str, **labels: str) -> list[float]:
+        return [value(metrics, f"stream_guard_{name}", window=window, **labels) for window in ("7d", "30d")]
+
+    assert told("warnings_window", event="opened") == [0, 4]
+    assert told("warnings_window", event="closed_by_expiry") == [0, 0]
+    assert told("amount_intercepted_window", part="total") == [0, 157_000]
+    assert told("amount_intercepted_window", part="confirmed") == [0, 1_000]
+    name, labels = "stream_guard_hits_by_rule_window", (("rule", "listed-payee@1"), ("standing", "confirmed"))
+    assert samples(metrics)[name, (*labels, ("window", "30d"))] == 2
+    assert (name, (*labels, ("window", "7d"))) not in samples(metrics)
+
+
+def test_the_oldest_pending_warning_ages_by_the_stream_and_by_the_clock_while_no_payment_comes() -> None:
+    clock = [100.0]
+    bench = lived()
+    metrics = Metrics("1", "pack", "hash", lambda: [View(0, bench), View(1)], clock=lambda: clock[0])
+
+    def age() -> float:
+        return value(metrics, "stream_guard_warnings_oldest_pending_seconds")
+
+    # M was warned about at NOON + 1 h, which is also the newest payment; POL is disposed of.
+    assert age() == 0
+    clock[0] += 90
+    assert age() == 90
+    only(bench, event("next", NOON + 3 * HOUR, account="Z1", counterparty="Z2"))
+    assert age() == 2 * 3600
+    clock[0] += 1
+    assert age() == 2 * 3600 + 1
+
+
+def test_without_a_pending_warning_none_is_old() -> None:
+    metrics = Metrics("1", "pack", "hash", lambda: [View(0)], clock=lambda: 5.0)
+    assert value(metrics, "stream_guard_warnings_oldest_pending_seconds") == 0
+
+
+def test_memory_is_told_beside_what_may_be_used() -> None:
+    bound = value(
+        Metrics("1", "pack", "hash", memory_bound=1 << 40), "stream_guard_memory_bytes", part="bound"
+    )
+    assert bound == 1 << 40
+    of_the_machine = Metrics("1", "pack", "hash")
+    resident = value(of_the_machine, "stream_guard_memory_bytes", part="resident")
+    assert 1 << 20 < resident < value(of_the_machine, "stream_guard_memory_bytes", part="bound")
+
+
+def test_counts_begin_at_zero_so_that_a_rate_sees_the_first_event() -> None:
+    metrics = Metrics("1", "pack", "hash")
+    metrics.expect_dead_letters(["transactions"])
+    assert value(metrics, "stream_guard_decisions_total", action="stop") == 0
+    assert value(metrics, "stream_guard_alerts_total", status="opened") == 0
+    assert value(metrics, "stream_guard_dead_letters_total", topic="transactions", reason="future") == 0
 
 
 def test_hits_are_told_by_rule_model_and_version_and_do_not_add_up_to_the_whole() -> None:
@@ -261,6 +330,8 @@ def everything() -> Metrics:
     metrics.rules.labels("rapid-in-out@1", "fired").inc()
     metrics.recovery.labels("0").set(1.0)
     metrics.signals.labels("police").set(1)
+    metrics.policy.labels("interception_budget").set(1e6)
+    metrics.last_exit.labels("stopped").set(1)
     return metrics
 
 
@@ -305,11 +376,12 @@ def test_no_label_holds_an_account_an_event_or_a_device() -> None:
     allowed = {
         "version", "pack", "pack_hash", "topic", "reason", "action", "rule", "result", "partition", "source",
         "window", "side", "severity", "event", "outcome", "standing", "bound", "part", "le",
+        "role", "status", "cause", "setting",
     }  # fmt: skip
     for name, labels in samples(metrics):
         for label, text in labels:
             assert label in allowed, name
-            assert text not in {"POL", "M", "X1", "S1", "6222020000000017", "stopped", "e1-out"}, name
+            assert text not in {"POL", "M", "X1", "S1", "6222020000000017", "estopped", "e1-out"}, name
             assert not re.fullmatch(r"\d{6,}", text), name
     # `event` is what happened to a warning, never an event's id.
     events = {dict(labels)["event"] for name, labels in samples(metrics) if "event" in dict(labels)}

@@ -55,6 +55,8 @@ class Decided(NamedTuple):
         u1[n], bool[n], bool[n] of `legs`.
     fired, not_evaluable
         i8[R], payments of the batch by rule.
+    verdicts
+        Scores of `legs`, for metrics.
     refused
         By position in what was given, legs that need a dead letter: payments of a payer that is no account
         under an id that its payee knows with another content, and payments that our own defect met, which
@@ -70,6 +72,7 @@ class Decided(NamedTuple):
     late: NDArray[np.bool_]
     fired: NDArray[np.int64]
     not_evaluable: NDArray[np.int64]
+    verdicts: Verdicts
     refused: list[Rejection]
 
 
@@ -163,7 +166,7 @@ def payee_leg(legs: Legs, state: PartitionState, now_ms: int, fallback: Action =
     decided = _say(conclusions, stream_ts, failed, fallback)
     refused += [Rejection(int(good[i]), Reject.PROCESSING_FAILED, message) for i, message in failed]
     decided.refused.extend(refused)
-    _tally(decided, verdicts, state)
+    _tally(decided, state)
     return decided
 
 
@@ -177,7 +180,8 @@ def _say(
     state = conclusions.state
     fired, unknown = conclusions.sums
     action, repeat, late = conclusions.action, conclusions.repeat, conclusions.late
-    decided = Decided(conclusions.legs, [], [], [], action, repeat, late, fired, unknown, [])
+    verdicts = conclusions.verdicts
+    decided = Decided(conclusions.legs, [], [], [], action, repeat, late, fired, unknown, verdicts, [])
     for i in conclusions.worth_saying():
         try:
             said = conclusions.about(i)
@@ -265,10 +269,10 @@ def remember(
         state.profiles.set_actions(keys, legs.event[at], action[at])
 
 
-def _tally(decided: Decided, verdicts: Verdicts, state: PartitionState) -> None:
+def _tally(decided: Decided, state: PartitionState) -> None:
     tallies, context, legs = state.tallies, state.context, decided.legs
     found = np.zeros(COUNTS, np.int64)
-    count_batch(decided.action, verdicts.anomaly, decided.repeat, decided.late, found)
+    count_batch(decided.action, decided.verdicts.anomaly, decided.repeat, decided.late, found)
     counts = found.tolist()
     decisions = counts[:ACTIONS]
     counted = sum(decisions)

@@ -85,10 +85,17 @@ class WarningBook:
         # Heap of (due, account), and the one valid due time of each account: other entries are stale.
         self._due: list[tuple[int, bytes]] = []
         self._scheduled: dict[bytes, int] = {}
+        # When the open warning of an account was opened; most accounts kept have only closed ones.
+        self._opened: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         """Accounts with an open warning."""
-        return sum(account.open is not None for account in self._accounts.values())
+        return len(self._opened)
+
+    @property
+    def oldest(self) -> int | None:
+        """When the oldest open warning was opened, milliseconds of stream time; None without one."""
+        return min(self._opened.values(), default=None)
 
     # -- findings --------------------------------------------------------------------------------------
 
@@ -230,7 +237,12 @@ class WarningBook:
         self._schedule(key)
 
     def _schedule(self, key: bytes) -> None:
-        due = self._accounts[key].next_due(self._ttl_ms)
+        account = self._accounts[key]
+        if account.open is None:
+            self._opened.pop(key, None)
+        else:
+            self._opened[key] = account.open.opened_at
+        due = account.next_due(self._ttl_ms)
         if due is None:
             del self._accounts[key]
             self._scheduled.pop(key, None)
@@ -343,6 +355,6 @@ class WarningBook:
         self._reschedule()
 
     def _reschedule(self) -> None:
-        self._due, self._scheduled = [], {}
+        self._due, self._scheduled, self._opened = [], {}, {}
         for key in list(self._accounts):
             self._schedule(key)

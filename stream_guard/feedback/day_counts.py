@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from stream_guard.feedback.rolling import Counts, RollingSum, add_counts, bump
 from stream_guard.versions import upgraded
 
 DAYS_KEPT = 400
@@ -17,9 +18,6 @@ COUNTS_UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 TOTAL_KEY = b"total"
 DAY_PREFIX = b"day:"
-
-Counts = dict[str, dict[str, int]]
-"""Family, then name, then count. No count is zero and no family empty, so equal figures are equal dicts."""
 
 
 class DayCounts:
@@ -39,6 +37,7 @@ class DayCounts:
         self._days: dict[int, Counts] = {}
         self._total_dirty = False
         self._dirty_days: dict[int, None] = {}
+        self._rolling: dict[int, RollingSum] = {}
 
     def of(self, family: str) -> dict[str, int]:
         """Counts of a family by name, for all time."""
@@ -56,7 +55,7 @@ class DayCounts:
         """
         if count == 0:
             return
-        _bump(self._total, family, name, count)
+        bump(self._total, family, name, count)
         self._total_dirty = True
         if day is None:
             return
@@ -65,8 +64,10 @@ class DayCounts:
                 return
             self._days[day] = {}
         bucket = self._days[day]
-        _bump(bucket, family, name, count)
+        bump(bucket, family, name, count)
         self._dirty_days[day] = None
+        for rolling in self._rolling.values():
+            rolling.add(day, {family: {name: count}})
         if not bucket:
             del self._days[day]
         self._drop_oldest()
@@ -75,43 +76,35 @@ class DayCounts:
         # By number of buckets and not by age: one date in the far future must not wipe out a year.
         while len(self._days) > DAYS_KEPT:
             oldest = min(self._days)
+            for rolling in self._rolling.values():
+                rolling.add(oldest, self._days[oldest], -1)
             del self._days[oldest]
             self._dirty_days[oldest] = None
 
     def window(self, today: int, days: int) -> DayCounts:
-        """Totals over the last `days` days, `today` included, of what was counted with a day."""
-        result = DayCounts()
-        for day, counts in self._days.items():
-            if today - days < day <= today:
-                _sum(result._total, counts)
-        return result
+        """Totals over the last `days` days, `today` included, of what was counted with a day.
 
-    def within(self, family: str, today: int, days: int) -> dict[str, int]:
-        """Counts of one family over the last `days` days, `today` included.
-
-        Examples
-        --------
-        >>> counts = DayCounts()
-        >>> counts.add("hits", "confirmed", 2, day=20_000)
-        >>> counts.within("hits", 20_006, 7), counts.within("hits", 20_007, 7)
-        ({'confirmed': 2}, {})
+        Cheap where it is asked again for the same number of days: the sum is kept and moved on.
         """
-        result: Counts = {}
-        for day, counts in self._days.items():
-            if today - days < day <= today and family in counts:
-                _sum(result, {family: counts[family]})
-        return result.get(family, {})
+        rolling = self._rolling.get(days)
+        if rolling is None:
+            rolling = self._rolling[days] = RollingSum(days)
+        rolling.move(today, self._days)
+        result = DayCounts()
+        add_counts(result._total, rolling.counts)
+        return result
 
     def merge_totals(self, other: DayCounts) -> None:
         """Add what another partition has counted for all time, and none of its days."""
-        _sum(self._total, other._total)
+        add_counts(self._total, other._total)
         self._total_dirty = True
 
     def merge(self, other: DayCounts) -> None:
         """Add another partition's counts to these."""
         self.merge_totals(other)
+        self._rolling.clear()
         for day, counts in other._days.items():
-            _sum(self._days.setdefault(day, {}), counts)
+            add_counts(self._days.setdefault(day, {}), counts)
             self._dirty_days[day] = None
         self._drop_oldest()
 
@@ -145,6 +138,7 @@ class DayCounts:
         ValueError
             If a record is none of ours, or a later release's.
         """
+        self._rolling.clear()
         for key, value in items:
             counts: Counts = {} if value is None else _decode(value)["counts"]
             if key == TOTAL_KEY:
@@ -179,23 +173,6 @@ class DayCounts:
         result._total = record["total"]
         result._days = {int(day): counts for day, counts in record["days"].items()}
         return result
-
-
-def _bump(counts: Counts, family: str, name: str, count: int) -> None:
-    names = counts.setdefault(family, {})
-    value = names.get(name, 0) + count
-    if value:
-        names[name] = value
-        return
-    del names[name]
-    if not names:
-        del counts[family]
-
-
-def _sum(into: Counts, counts: Counts) -> None:
-    for family, names in counts.items():
-        for name, count in names.items():
-            _bump(into, family, name, count)
 
 
 def _encode(counts: Counts) -> bytes:

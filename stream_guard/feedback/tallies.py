@@ -253,11 +253,6 @@ class Tallies:
         result._counts = self._counts.window(today, days)
         return result
 
-    def hits_within(self, today: int, days: int) -> HitRate:
-        """`hit_rate` over the last `days` bank-local days, `today` included; days as in `window`."""
-        hits = self._counts.within("hits", today, days)
-        return HitRate(**{standing.value: hits.get(standing.value, 0) for standing in Standing})
-
     @classmethod
     def totals(cls, parts: Iterable[Tallies]) -> Tallies:
         """Sum over partitions for all time, without the days, which after a year are most of the work."""

@@ -26,6 +26,8 @@ class State(Section):
     """Seconds between two commits of a partition; alerts are at most this late."""
     lease_s: float = Field(default=10.0, ge=1, le=300)
     """Seconds without a commit after which a process stops sending anything."""
+    memory_mb: int | None = Field(default=None, ge=1)
+    """MiB that this process may use, for the alert about it; the container's or machine's where absent."""
 
     @model_validator(mode="after")
     def _lease_outlives_flushes(self) -> Self:
@@ -126,6 +128,10 @@ class PolicySettings(WorkerPolicy):
 
     fallback_action: ActionLabel = Action.CONFIRM
     """Decision on a payment that we fail to process by a defect of ours."""
+    interception_budget: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Base currency a day: more delayed, held or stopped than this raises an alert; 0: never."""
+    hit_rate_floor: float = Field(default=0.05, ge=0, le=1)
+    """A rule model whose hit rate is surely below this raises an alert."""
 
     @field_validator("warning_ttl", mode="before")
     @classmethod
@@ -149,6 +155,21 @@ class PolicySettings(WorkerPolicy):
         True
         """
         return {name: getattr(self, name) for name in WorkerPolicy.model_fields}
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What alerts compare with, as ``stream_guard_policy`` tells it.
+
+        Examples
+        --------
+        >>> PolicySettings().limits
+        {'deadline_seconds': 1.0, 'interception_budget': 0.0, 'hit_rate_floor': 0.05}
+        """
+        return {
+            "deadline_seconds": self.deadline_ms / 1000,
+            "interception_budget": self.interception_budget,
+            "hit_rate_floor": self.hit_rate_floor,
+        }
 
 
 class Models(Section):

@@ -248,6 +248,10 @@ class Handlers:
         metrics.payee_batch.observe(np.array([size(legs)], dtype=np.float64))
         metrics.latency.observe((self._wall_ms() - legs.produced) / 1000.0)
         counted = ~decided.repeat
+        verdicts = decided.verdicts
+        metrics.score.observe(verdicts.score[counted & (verdicts.score > 0)])
+        anomaly = np.concatenate((verdicts.payer_anomaly, verdicts.payee_anomaly))
+        metrics.anomaly_score.observe(anomaly[anomaly > 0])
         metrics.events_decided.inc(int(counted.sum()))
         metrics.events_duplicate.inc(int(decided.repeat.sum()))
         metrics.late.inc(int((decided.late & counted).sum()))
@@ -267,6 +271,7 @@ class Handlers:
 
     def _queue_alerts(self, partition: Partition, alerts: Sequence[Alert]) -> None:
         for alert in alerts:
+            self._metrics.alerts.labels(alert.status.value).inc()
             partition.records.append(
                 Record(self._topics.alerts, alert.account.encode(), encode_alert(alert), ALERT_HEADERS)
             )

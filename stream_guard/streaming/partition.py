@@ -95,6 +95,16 @@ class Partition:
         """Bank-local day of the stream time."""
         return self.state.day_of(self.state.stream_ts)
 
+    @property
+    def stream_ts(self) -> int:
+        """Newest event time, milliseconds since 1970."""
+        return self.state.stream_ts
+
+    @property
+    def oldest_pending(self) -> int | None:
+        """When its oldest pending warning was opened, milliseconds of stream time."""
+        return self.state.book.oldest
+
     def lag(self) -> dict[str, int]:
         """Records in the log that are not applied yet, by topic."""
         return {topic: max(0, self.ends.get(topic, 0) - offset) for topic, offset in self.applied.items()}

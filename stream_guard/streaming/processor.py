@@ -20,6 +20,7 @@ from faust.types import TP
 from stream_guard.metrics import Metrics
 from stream_guard.streaming.fatal import EXIT_REFUSED, die
 from stream_guard.streaming.handlers import Handlers
+from stream_guard.streaming.last_exit import Cause
 from stream_guard.streaming.lease import Lease
 from stream_guard.streaming.legs import ForeignFrame
 from stream_guard.streaming.outputs import Outputs
@@ -196,7 +197,7 @@ class Processor:
             try:
                 await asyncio.gather(*(self._flush(partition) for partition in partitions))
             except Fenced as fenced:
-                die(f"fenced: {fenced}")
+                die(f"fenced: {fenced}", cause=Cause.FENCED)
             except Exception as error:
                 logger.exception("a flush failed")
                 die(f"a flush failed: {error!r}")

@@ -8,7 +8,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import aiokafka
@@ -27,11 +27,12 @@ from stream_guard.metrics import Metrics
 from stream_guard.settings import Settings
 from stream_guard.streaming.app import build_app
 from stream_guard.streaming.dead_letters import dead_letter
-from stream_guard.streaming.fatal import die
+from stream_guard.streaming.fatal import die, note_with
 from stream_guard.streaming.gather import Gather
 from stream_guard.streaming.handlers import Handlers, TopicNames
 from stream_guard.streaming.health import HealthServer, Verdict
 from stream_guard.streaming.kafka_state import KafkaState
+from stream_guard.streaming.last_exit import Cause, LastExit
 from stream_guard.streaming.lease import Lease
 from stream_guard.streaming.light_records import use_light_records
 from stream_guard.streaming.originals import KafkaOriginals
@@ -79,14 +80,31 @@ class Worker:
         self.context = context
         self.partitions_of = partitions_of
         self.keyed = {role: getattr(settings.topics, role) for role in KEYED}
-        pack = context.pack.pack
-        self.metrics = Metrics(__version__, f"{pack.name}@{pack.version}", pack.hash[:12], self._partitions)
+        self.metrics = self._metrics()
         self.lease = Lease(settings.state.lease_s, time.monotonic)
         self.stop = asyncio.Event()
         self.processor: Processor
         self.app: faust.App
         self.reader: SignalReader
         self._connection = settings.python_client()
+
+    def _metrics(self) -> Metrics:
+        settings, pack = self.settings, self.context.pack.pack
+        bound = settings.state.memory_mb
+        metrics = Metrics(
+            __version__,
+            f"{pack.name}@{pack.version}",
+            pack.hash[:12],
+            self._partitions,
+            roles={name: role for role, name in self.keyed.items()},
+            memory_bound=None if bound is None else bound << 20,
+        )
+        refusable = ("transactions", "account_updates", "dispositions", "risk_signals")
+        metrics.expect_dead_letters(getattr(settings.topics, role) for role in refusable)
+        metrics.partitions.set(self.context.bank.partitions)
+        for setting, limit in settings.policy.limits.items():
+            metrics.policy.labels(setting).set(limit)
+        return metrics
 
     def _partitions(self) -> Sequence[Partition]:
         return list(self.processor.partitions())
@@ -98,6 +116,10 @@ class Worker:
     async def run(self) -> int:
         """Run until SIGTERM or SIGINT; return the exit code."""
         loop = asyncio.get_running_loop()
+        last_exit = LastExit(self.settings.data_dir, self.settings.instance_id)
+        self.metrics.last_exit.labels(last_exit.begin().value).set(1)
+        note_with(last_exit.end)
+        logging.getLogger("aiokafka").addHandler(BrokerErrors(self.metrics.broker_errors.inc))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_in_time)
         producer = aiokafka.AIOKafkaProducer(
@@ -126,6 +148,7 @@ class Worker:
             return await self._serve(tasks)
         finally:
             await self._end(outputs, backend, producer, health, tasks)
+            last_exit.end(Cause.STOPPED)
 
     # -- parts --------------------------------------------------------------------------------------------
 
@@ -277,6 +300,7 @@ class Worker:
             if self.app.should_stop and not self.stop.is_set():
                 die(f"Faust stopped by itself: {self.app.crash_reason!r}")
             self.metrics.commit_age.set(self.lease.now() - self.processor.last_durable)
+            self.metrics.progress_age.set(self.lease.now() - self.processor.last_progress)
             for source, count in self.context.signals.by_source().items():
                 self.metrics.signals.labels(str(source)).set(count)
             for partition in self.processor.partitions():
@@ -338,6 +362,18 @@ class Worker:
         if lag and age > STALLED_AFTER_S:
             return Verdict(False, f"{lag} records wait and nothing has become durable for {age:.0f} s")
         return Verdict(True, f"healthy: {lag} records wait, last progress {age:.1f} s ago")
+
+
+class BrokerErrors(logging.Handler):
+    """Counts what the Kafka client complains about: lost connections, refused requests, missed heartbeats."""
+
+    def __init__(self, count: Callable[[], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._count = count
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One more."""
+        self._count()
 
 
 async def _comes_before(step: asyncio.Task[Any], ends: set[asyncio.Task[Any]]) -> bool:

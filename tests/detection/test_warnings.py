@@ -365,6 +365,21 @@ def test_an_undisposed_warning_expires_30_days_after_its_opening() -> None:
     assert book.expire(T0 + 31 * DAY) == []
 
 
+def test_the_oldest_pending_warning_is_known_also_after_a_restart() -> None:
+    book = a_book()
+    assert book.oldest is None
+    book.consider(a_finding("e1", account="A"), T0)
+    book.consider(a_finding("e2", account="B"), T0 + DAY)
+    assert (book.oldest, len(book)) == (T0, 2)
+    restored = a_book()
+    restored.load(book.take_dirty())
+    assert (restored.oldest, len(restored)) == (T0, 2)
+    book.expire(T0 + 30 * DAY)
+    assert (book.oldest, len(book)) == (T0 + DAY, 1)
+    book.expire(T0 + 31 * DAY)
+    assert (book.oldest, len(book)) == (None, 0)
+
+
 def test_the_life_time_is_the_policys_also_when_it_changes() -> None:
     book = a_book(Policy(warning_ttl_s=60))
     book.consider(a_finding("e1"), T0)

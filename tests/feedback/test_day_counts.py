@@ -33,6 +33,27 @@ def test_a_window_is_the_sum_of_its_days(
     assert counted(items).window(today, days) == counted(inside)
 
 
+@given(st.lists(st.tuples(entries, st.integers(-5, 12), st.sampled_from([1, 3, 5])), max_size=5))
+def test_a_window_that_moves_stays_the_sum_of_its_days(
+    steps: list[tuple[list[tuple[str, str, int, int | None]], int, int]],
+) -> None:
+    counts = DayCounts()
+    for items, today, days in steps:
+        for family, name, count, day in items:
+            counts.add(family, name, count, day)
+        fresh = DayCounts.from_bytes(counts.to_bytes())
+        assert counts.window(today, days) == fresh.window(today, days)
+
+
+def test_a_window_forgets_a_day_that_was_dropped() -> None:
+    counts = DayCounts()
+    counts.add("f", "x", 1, 0)
+    assert counts.window(5, 10_000).of("f") == {"x": 1}
+    for day in range(1, DAYS_KEPT + 1):
+        counts.add("f", "x", 1, day)
+    assert counts.window(DAYS_KEPT, 10_000).of("f") == {"x": DAYS_KEPT}
+
+
 @given(entries, entries)
 def test_merging_is_counting_together(
     ours: list[tuple[str, str, int, int | None]], theirs: list[tuple[str, str, int, int | None]]

@@ -24,7 +24,7 @@ NOON = 1_763_956_800_000
 MINUTE, DAY = 60_000, 86_400_000
 
 STATE_GAUGES = re.compile(
-    r"^stream_guard_(warnings|warnings_by_rule|state_|dispositions|hits|hit_rate|amount_intercepted|anomaly_)"
+    r"^stream_guard_(warnings(?!_oldest)|state_|dispositions|hits|hit_rate|amount_intercepted|anomaly_(?!score))"
 )
 
 

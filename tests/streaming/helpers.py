@@ -7,6 +7,8 @@ import functools
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, ParamSpec
 
+from stream_guard.streaming.last_exit import Cause
+
 P = ParamSpec("P")
 
 
@@ -34,12 +36,13 @@ class LogRecord(NamedTuple):
 class Died(BaseException):
     """Stands for the end of the process: nothing may catch it and go on."""
 
-    def __init__(self, reason: str, code: int) -> None:
+    def __init__(self, reason: str, code: int, cause: Cause | None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.code = code
+        self.cause = cause
 
 
-def die_in_tests(reason: str, code: int = 70) -> None:
+def die_in_tests(reason: str, code: int = 70, cause: Cause | None = None) -> None:
     """Replacement of `fatal.die`."""
-    raise Died(reason, code)
+    raise Died(reason, code, cause)

@@ -461,6 +461,9 @@ def test_decisions_are_counted_once_each_and_only_the_first() -> None:
     assert bank.metric("stream_guard_intercepted_base_total") == 250.0
     fired = bank.metric("stream_guard_rule_results_total", rule="police-listed-payee@1", result="fired")
     assert fired == 1
+    assert bank.metric("stream_guard_alerts_total", status="opened") == 1
+    # The score of the listed payee; the repeat has none of its own.
+    assert bank.metric("stream_guard_score_count") == 1
     assert bank.metric("stream_guard_latency_seconds_count") == 3
 
 
