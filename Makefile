@@ -12,7 +12,7 @@ COMPILE = env -u PIP_FIND_LINKS CUSTOM_COMPILE_COMMAND="make lock" .cache/lock/b
 	--generate-hashes --strip-extras --allow-unsafe --all-build-deps --no-annotate --newline lf \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
-.PHONY: help setup setup-dev demo test quick lint types format bench broker lock clean
+.PHONY: help setup setup-dev demo test quick chaos lint types format bench broker lock clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: lint types ## lint, types and every test, those on a real Apache Kafka inc
 
 quick: lint types ## lint, types and the tests that need no broker
 	@$(BIN)/python -m pytest -m "not kafka and not chaos" $(ARGS)
+
+chaos: setup-dev ## every fault at full length, about 20 minutes, and a table of what it did; ARGS="--seed N"
+	@$(BIN)/python -m pytest tests/chaos -m "chaos or chaos_full" --full $(ARGS)
 
 lint: setup-dev ## ruff: findings and formatting
 	@$(BIN)/ruff check .

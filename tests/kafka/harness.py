@@ -135,6 +135,12 @@ class Kafka:
 
         Reads to the end as it is now, and on until `at_least` records are there.
         """
+        return list(self.stream(topic, at_least=at_least, timeout_s=timeout_s, committed=committed))
+
+    def stream(
+        self, topic: str, *, at_least: int = 0, timeout_s: float = 30.0, committed: bool = True
+    ) -> Iterator[Message]:
+        """The same, a record at a time, for topics that do not fit into memory."""
         config = {
             "bootstrap.servers": self.bootstrap,
             "group.id": self.prefix("reader"),
@@ -148,22 +154,20 @@ class Kafka:
         try:
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
             consumer.assign([TopicPartition(topic, number, 0) for number in partitions])
-            records: list[Message] = []
+            count = 0
             ended: set[int] = set()
-            while len(ended) < len(partitions) or len(records) < at_least:
+            while len(ended) < len(partitions) or count < at_least:
                 if time.monotonic() > deadline:
-                    raise TimeoutError(
-                        f"{topic}: {len(records)} of {at_least} records after {timeout_s:.0f} s"
-                    )
+                    raise TimeoutError(f"{topic}: {count} of {at_least} records after {timeout_s:.0f} s")
                 for message in consumer.consume(1000, timeout=0.2):
                     error = message.error()
                     if error is None:
-                        records.append(message)
+                        count += 1
+                        yield message
                     elif error.code() == KafkaError._PARTITION_EOF:
                         ended.add(message.partition())
                     else:
                         raise KafkaException(error)
-            return records
         finally:
             consumer.close()
 
@@ -197,15 +201,31 @@ def running_kafka() -> Iterator[Kafka]:
 class Worker:
     """A worker process.
 
+    Parameters
+    ----------
+    module
+        What is run: the product, or something that starts it with faults planted.
+
     Attributes
     ----------
+    instance
+        Its instance id.
     port
         Where it serves /metrics, /healthz and /readyz.
     child
         The process; its output is in ``child.log``.
     """
 
-    def __init__(self, environment: Mapping[str, str], *, instance: str, folder: Path, config: Path) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        instance: str,
+        folder: Path,
+        config: Path,
+        module: str = "stream_guard",
+    ) -> None:
+        self.instance = instance
         self.port = free_port()
         own = {
             "STREAM_GUARD_INSTANCE_ID": instance,
@@ -213,7 +233,7 @@ class Worker:
             "STREAM_GUARD_HTTP__PORT": str(self.port),
         }
         self.child = Child(
-            [sys.executable, "-m", "stream_guard", "worker", "-c", str(config)],
+            [sys.executable, "-m", module, "worker", "-c", str(config)],
             log=folder / f"{instance}.log",
             folder=ROOT,
             environment={**os.environ, **own, **environment},

@@ -1,0 +1,132 @@
+"""A production worker with faults planted from outside; the package itself knows nothing of them.
+
+``python -m tests.chaos.faulty_worker worker -c FILE`` runs ``stream-guard`` after wrapping the methods at
+which a process can die in a bad moment. What happens there is said by the file that CHAOS_FAULT_FILE names,
+read each time: absent, nothing happens. A point kills the process, once; `slow` delays every send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+
+from stream_guard.cli import main
+from stream_guard.streaming.kafka_state import KafkaState
+from stream_guard.streaming.partition import Partition
+from stream_guard.streaming.transport import LoopConsumerThread
+
+VARIABLE = "CHAOS_FAULT_FILE"
+
+
+class Point(StrEnum):
+    """Where a process can be made to die, or to be slow."""
+
+    SENDING = "sending"
+    """Among the outputs: some batches are on their way, others are not."""
+    DELIVERED = "delivered"
+    """Between the outputs and the flush."""
+    TRANSACTION = "transaction"
+    """Inside the transaction: everything is written, nothing committed."""
+    COMMITTING = "committing"
+    """While the commit of the transaction is under way: only the broker knows how it ended."""
+    DURABLE = "durable"
+    """Between the transaction and the commit of the group's offsets."""
+    RECOVERY = "recovery"
+    """After a partition was fenced and read, before it is loaded."""
+    SLOW = "slow"
+    """No death: every batch of outputs waits for so many seconds."""
+
+
+class Faults:
+    """What is planted at the moment.
+
+    Parameters
+    ----------
+    file
+        Holds a point and, for `slow`, seconds; another process writes and removes it.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def seconds(self, point: Point) -> float | None:
+        """Number beside `point`, 0 without one; None where something else or nothing is planted."""
+        try:
+            planted, _, number = self._file.read_text().partition(" ")
+        except FileNotFoundError:
+            return None
+        return float(number or 0) if planted == point else None
+
+    def meet(self, point: Point) -> None:
+        """Die here if that is planted."""
+        if self.seconds(point) is not None:
+            self._file.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def plant(faults: Faults) -> None:
+    """Wrap the methods; an AttributeError when one of them is gone."""
+    loads = 0
+
+    async def send_batch(
+        self: Any, original: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
+    ) -> Any:
+        if self._txn_manager.transactional_id is not None:
+            return await original(self, *args, **kwargs)
+        await asyncio.sleep(faults.seconds(Point.SLOW) or 0.0)
+        sent = await original(self, *args, **kwargs)
+        faults.meet(Point.SENDING)
+        return sent
+
+    async def flush(self: Any, original: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        faults.meet(Point.DELIVERED)
+        return await original(self, *args, **kwargs)
+
+    async def commit_transaction(self: Any, original: Callable[..., Awaitable[Any]]) -> Any:
+        faults.meet(Point.TRANSACTION)
+        commit = asyncio.ensure_future(original(self))
+        if faults.seconds(Point.COMMITTING) is not None:
+            await asyncio.wait({commit}, timeout=0.002)
+            faults.meet(Point.COMMITTING)
+        return await commit
+
+    async def commit(self: Any, original: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        faults.meet(Point.DURABLE)
+        return await original(self, *args, **kwargs)
+
+    def load(self: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        nonlocal loads
+        loads += 1
+        if loads > 1:  # one of its partitions is open already
+            faults.meet(Point.RECOVERY)
+        return original(self, *args, **kwargs)
+
+    _wrap(AIOKafkaProducer, send_batch)
+    _wrap(AIOKafkaProducer, commit_transaction)
+    _wrap(KafkaState, flush)
+    _wrap(LoopConsumerThread, commit)
+    _wrap(Partition, load)
+
+
+def _wrap(owner: type, wrapper: Callable[..., Any]) -> None:
+    original = getattr(owner, wrapper.__name__)
+
+    @wraps(original)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrapper(self, original, *args, **kwargs)
+
+    setattr(owner, wrapper.__name__, wrapped)
+
+
+if __name__ == "__main__":
+    plant(Faults(Path(os.environ[VARIABLE])))
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""Scenario 3: a worker frozen past its session, and woken when others have long taken over."""
+
+from __future__ import annotations
+
+import time
+
+import orjson
+import pytest
+
+from tests.chaos.conftest import Report, Scale, Start
+from tests.chaos.drill import FENCED, Drill
+from tests.chaos.verifier import READ_S, backward_steps
+from tests.kafka.bank import counted
+from tests.kafka.harness import Kafka
+
+pytestmark = pytest.mark.chaos
+
+FROZEN_S = 14.0
+"""Session and lease end after 10 s."""
+
+HANDED_OVER_S = 1.0
+"""One piece of a batch may be under way when the process is stopped; all else asks for the lease first."""
+
+
+def freeze_and_wake(run: Drill, zombie: str, portion: int) -> int:
+    """Freeze it at work, let others do everything, wake it; returns the millisecond in which it woke."""
+    run.send(portion)
+    before = counted(run.workers[zombie])
+    run.wait(lambda: counted(run.workers[zombie]) > before, "it is at work", poll_s=0.02)
+    run.freeze(zombie)
+    frozen = run.workers.pop(zombie)
+    since = time.monotonic()
+    run.send(portion)
+    run.settled()
+    time.sleep(max(0.0, since + FROZEN_S - time.monotonic()))
+    run.workers[zombie] = frozen
+    woken = int(time.time() * 1000)
+    run.thaw(zombie)
+    # It has no work of its own: whatever is decided before the next payment is sent, nobody asked for.
+    time.sleep(FROZEN_S / 2)
+    run.wait(run.all_open, "all have found their places")
+    return woken
+
+
+def test_frozen_workers_do_no_harm_when_they_wake(
+    kafka: Kafka, scale: Scale, drill: Start, report: Report
+) -> None:
+    times = scale.of(1, 3)
+    payments = scale.of(15_000, 90_000)
+    quiet: list[tuple[int, int]] = []
+    with drill(kafka, payments=payments) as run:
+        run.start("worker-0", "worker-1", "worker-2")
+        run.wait(run.all_open, "all partitions are open")
+        for _ in range(times):
+            zombie = run.random.choice(sorted(run.workers))
+            woken = freeze_and_wake(run, zombie, payments // (2 * times + 1))
+            quiet.append((woken, int(time.time() * 1000)))
+        report("3 frozen and woken", run)
+        # Fenced, it may have ended by itself; nothing else may.
+        assert {code for _, code in run.ended} <= {FENCED}
+        made = [
+            orjson.loads(record.value())["decided_at"]
+            for record in kafka.stream(run.settings.topics.decisions, timeout_s=READ_S)
+        ]
+        for woken, until in quiet:
+            assert not [at for at in made if woken + HANDED_OVER_S * 1000 < at < until]
+        assert backward_steps(kafka, run.settings) == []
