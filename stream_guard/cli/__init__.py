@@ -17,7 +17,7 @@ import typer
 from stream_guard import __version__
 from stream_guard.cli import alerts, dead_letters, processes, rules, topics
 from stream_guard.cli.backtest import backtest
-from stream_guard.cli.common import CommandError, Exit, say, write_json
+from stream_guard.cli.common import CommandError, ConfigOption, Exit, say, settings_of, write_json
 from stream_guard.cli.doctor import doctor
 from stream_guard.cli.replay import replay
 
@@ -63,14 +63,20 @@ def schema(
         str,
         typer.Argument(
             metavar="NAME",
-            help="transaction, decision, alert, disposition, account-update or risk-signal",
+            help="transaction, decision, alert, disposition, account-update, risk-signal; or asyncapi",
             show_default=False,
         ),
     ],
+    config: ConfigOption = None,
 ) -> None:
-    """Write the JSON Schema of a message."""
+    """Write the JSON Schema of a message, or an AsyncAPI document of all topics."""
     from stream_guard.events import schema as schema_of
 
+    if name == "asyncapi":
+        from stream_guard.asyncapi import document as asyncapi
+
+        write_json(asyncapi(settings_of(config)))
+        return
     try:
         document = schema_of(name)
     except ValueError as error:

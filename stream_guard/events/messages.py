@@ -15,6 +15,11 @@ from typing_extensions import TypedDict
 
 from stream_guard.detection.vocabulary import Outcome, Role, SignalKind, SignalSource
 
+TRANSACTION_SCHEMA_VERSION: Final = 1
+ACCOUNT_UPDATE_SCHEMA_VERSION: Final = 1
+DISPOSITION_SCHEMA_VERSION: Final = 1
+RISK_SIGNAL_SCHEMA_VERSION: Final = 1
+
 MAX_ID: Final = 64
 """Longest id or label, characters."""
 
