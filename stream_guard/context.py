@@ -33,6 +33,7 @@ def load_context(settings: Settings, partitions: int) -> Context:
         pack=compile_pack(check_file(settings.models.pack), kernels),
         policy=load_policy(policy_text, policy_source, **settings.policy.overrides),
         anomaly=load_anomaly(anomaly_text, anomaly_source),
+        sharing=settings.sharing.limits,
         emit_all=settings.decisions.emit == "all",
         audit=settings.decisions.features,
     )

@@ -134,6 +134,9 @@ class Metrics:
             "Legs that came again after a crash and were skipped",
             registry=registry,
         )
+        self.sightings = Counter(
+            "stream_guard_sightings", "New uses of devices and addresses by day, counted", registry=registry
+        )
         self.anomaly_restarts = Counter(
             "stream_guard_anomaly_restarts",
             "Detectors started anew on opening a partition",

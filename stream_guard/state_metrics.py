@@ -35,6 +35,10 @@ class PartitionView(Protocol):
         """Accounts in memory."""
 
     @property
+    def devices(self) -> int:
+        """Devices and addresses remembered."""
+
+    @property
     def today(self) -> int:
         """Bank-local day of its stream time, days since 1970-01-01."""
 
@@ -133,6 +137,9 @@ def _partition_gauges(views: list[PartitionView], roles: Mapping[str, str]) -> I
         labels=["role", "topic", "partition"],
     )
     rows = GaugeMetricFamily("stream_guard_state_rows", "Accounts in memory", labels=["partition"])
+    devices = GaugeMetricFamily(
+        "stream_guard_state_devices", "Devices and addresses remembered", labels=["partition"]
+    )
     learned = GaugeMetricFamily(
         "stream_guard_anomaly_learned", "Events a detector learned from", labels=["partition", "side"]
     )
@@ -149,13 +156,14 @@ def _partition_gauges(views: list[PartitionView], roles: Mapping[str, str]) -> I
     for view in views:
         number = str(view.number)
         rows.add_metric([number], view.rows)
+        devices.add_metric([number], view.devices)
         for topic, behind in view.lag().items():
             lag.add_metric([roles.get(topic, topic), topic, number], behind)
         for side, count, warm, value in view.anomaly():
             learned.add_metric([number, side], count)
             warming.add_metric([number, side], float(warm))
             quantile.add_metric([number, side], value)
-    yield from (owned, lag, rows, learned, warming, quantile)
+    yield from (owned, lag, rows, devices, learned, warming, quantile)
 
 
 def _warning_gauges(tallies: Tallies) -> Iterator[Metric]:

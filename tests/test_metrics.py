@@ -46,6 +46,10 @@ class View:
         return len(self.bench.state.profiles)
 
     @property
+    def devices(self) -> int:
+        return len(self.bench.state.sharing)
+
+    @property
     def today(self) -> int:
         return self.bench.state.day_of(self.bench.state.stream_ts)
 

@@ -56,6 +56,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "risk_signals": "risk-signals",
         "legs": "stream-guard-legs",
         "cases": "stream-guard-cases",
+        "sightings": "stream-guard-sightings",
         "decisions": "decisions",
         "alerts": "alerts",
         "dead_letters": "dead-letters",

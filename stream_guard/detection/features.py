@@ -169,18 +169,26 @@ def _pair() -> list[Feature]:
     return out
 
 
+_SIGNAL_MEANING: Final = {
+    "sharing": "level at which the {side} is among accounts opened lately behind one device or address"
+}
+
+
 def _signals() -> list[Feature]:
     out = []
     sides: tuple[FeatureSide, ...] = ("payer", "payee")
     for side in sides:
         for source in SIGNAL_SOURCES:
-            meaning = f"level of the {side}'s risk signal from source {source}; 0 = not listed"
+            meaning = _SIGNAL_MEANING.get(source, f"level of the {{side}}'s risk signal from source {source}")
+            meaning = f"{meaning.format(side=side)}; 0 = not listed"
             out.append(_feature(side, f"listed_{source}", "level", 0, meaning))
         meaning = f"highest level of the {side}'s signals from police, bank or disposition; 0 = not listed"
         out.append(_feature(side, "listed", "level", 0, meaning))
     for what, word in (("device", "device"), ("ip", "IP address")):
-        meaning = f"level of the risk signal on the payment's {word}; 0 = not listed"
+        meaning = f"highest level of the payment's {word} from police, bank or disposition; 0 = not listed"
         out.append(_feature("txn", f"{what}_listed", "level", 0, meaning))
+        meaning = f"level at which accounts share the payment's {word}; 0 = few do, or a public lot"
+        out.append(_feature("txn", f"{what}_shared", "level", 0, meaning))
     return out
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -86,6 +87,23 @@ def local_ms(ts: npt.NDArray[np.int64], timezone: str) -> npt.NDArray[np.int64]:
     shift = values if len(values) == 1 else values[np.searchsorted(starts, ts, side="right") - 1]
     local: npt.NDArray[np.int64] = ts + shift
     return local
+
+
+def midnights(timezone: str) -> Callable[[int], int]:
+    """Function from a local day (days since 1970-01-01) to the epoch ms at which it begins.
+
+    Examples
+    --------
+    >>> midnights("Asia/Shanghai")(1) == DAY - 8 * HOUR
+    True
+    """
+    zone = ZoneInfo(timezone)
+    epoch = date(1970, 1, 1).toordinal()
+
+    def midnight(day: int) -> int:
+        return int(datetime.combine(date.fromordinal(epoch + day), time(), zone).timestamp()) * 1000
+
+    return midnight
 
 
 def hour_of(local: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -110,15 +110,15 @@ class Signals:
                 matrix[:, INDEX[f"{side}.listed_{source}"]] = level
                 if source in _LISTED:
                     np.maximum(listed, level, out=listed)
-        for kind, name, ids in (
-            (SignalKind.DEVICE, "txn.device_listed", legs.device),
-            (SignalKind.IP, "txn.ip_listed", legs.ip),
-        ):
-            column = matrix[:, INDEX[name]]
-            for source in SignalSource:
+        for kind, ids in ((SignalKind.DEVICE, legs.device), (SignalKind.IP, legs.ip)):
+            listed = matrix[:, INDEX[f"txn.{kind}_listed"]]
+            for source in _LISTED:
                 level = self._levels(kind, source, ids, legs.ts)
                 if level is not None:
-                    np.maximum(column, level, out=column)
+                    np.maximum(listed, level, out=listed)
+            level = self._levels(kind, SignalSource.SHARING, ids, legs.ts)
+            if level is not None:
+                matrix[:, INDEX[f"txn.{kind}_shared"]] = level
 
     def _levels(
         self, kind: SignalKind, source: SignalSource, ids: NDArray[np.uint64], ts: NDArray[np.int64]

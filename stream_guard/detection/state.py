@@ -13,9 +13,11 @@ from stream_guard.detection.anomaly import Detectors
 from stream_guard.detection.anomaly_settings import AnomalySettings
 from stream_guard.detection.bank import Bank
 from stream_guard.detection.features import FEATURES, FIRST_WIDTH, INDEX
+from stream_guard.detection.local_time import midnights
 from stream_guard.detection.policy import Policy, RuleMeta
 from stream_guard.detection.profiles import Profiles
 from stream_guard.detection.rules import CompiledPack
+from stream_guard.detection.sharing import NewUses, Sharing, SharingLimits
 from stream_guard.detection.signals import Signals
 from stream_guard.detection.vocabulary import RuleState, Side
 from stream_guard.detection.warning_book import WarningBook
@@ -32,6 +34,8 @@ class Context:
         The bank's facts and its models.
     signals
         Risk signals in force; filled while the process runs.
+    sharing
+        From when on accounts behind one device or address are too many.
     emit_all
         Whether payments that are allowed get a decision message too.
     audit
@@ -43,6 +47,7 @@ class Context:
     policy: Policy
     anomaly: AnomalySettings
     signals: Signals = field(default_factory=Signals)
+    sharing: SharingLimits = field(default_factory=SharingLimits)
     emit_all: bool = False
     audit: bool = False
 
@@ -83,7 +88,7 @@ FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 
 
 class PartitionState:
-    """Profiles, warnings, tallies and detectors of one partition."""
+    """Profiles, warnings, tallies, detectors and shared devices of one partition."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -92,6 +97,8 @@ class PartitionState:
         self.tallies = Tallies()
         self.book = WarningBook(context.policy, self.tallies, self.day_of)
         self.detectors = Detectors(context.anomaly)
+        self.sharing = Sharing(context.sharing, midnights(context.bank.timezone))
+        self.new_uses = NewUses()
         self.stream_ts = 0
 
     def see(self, ts: NDArray[np.int64]) -> None:

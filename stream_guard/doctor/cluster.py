@@ -77,7 +77,8 @@ def transactions(
     admin: KafkaAdminClient, settings: Settings, found: Mapping[str, TopicFound]
 ) -> Iterator[Finding]:
     """Whether an open transaction hides committed records from the workers or from readers of alerts."""
-    names = (settings.topics.state, settings.topics.alerts, settings.topics.cases)
+    topics = settings.topics
+    names = (topics.state, topics.alerts, topics.cases, topics.sightings, topics.risk_signals)
     places = [TopicPartition(name, number) for name in names for number in range(found[name].partitions)]
     before = _hidden_from(admin, places)
     if before:

@@ -16,7 +16,7 @@ from stream_guard.settings import Settings
 from stream_guard.streaming.records import POLL_MS
 from stream_guard.streaming.topic_plan import TopicFound
 
-READ_ROLES = ("transactions", "legs", "cases", "dispositions", "account_updates")
+READ_ROLES = ("transactions", "legs", "cases", "sightings", "dispositions", "account_updates")
 
 SETTLE_S = 5.0
 """A rebalance is over in one or two seconds; one that lasts longer goes round."""

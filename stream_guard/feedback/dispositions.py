@@ -103,7 +103,8 @@ def dispose(
         Newest event time of the partition, milliseconds.
     listed_by : SignalSource or None
         Who wrote the signal that the topic holds now under ``account:<id>``. The topic keeps one record a
-        key, so a listing by anybody else is neither overwritten nor withdrawn.
+        key, so a listing by anybody else is neither overwritten nor withdrawn; only that it shares a device
+        counts for less than that it is a mule.
 
     Returns
     -------
@@ -141,7 +142,8 @@ def dispose(
     before = book.listing(account)
     alerts += book.settle(warning, disposition.outcome, disposition.role, disposed, stream_ts)
     after = book.listing(account)
-    ours = listed_by is None or listed_by is SignalSource.DISPOSITION
+    ours = listed_by in (None, SignalSource.DISPOSITION)
+    ours = ours or (listed_by is SignalSource.SHARING and after is not None)
     signal = _signal(disposition.account, after) if ours and before != after else None
     return Disposed(Verdict.COUNTED, alerts, signal)
 

@@ -27,6 +27,7 @@ from stream_guard.settings.sections import (
     Parties,
     PolicySettings,
     Retention,
+    SharingSettings,
     State,
     Topics,
 )
@@ -84,6 +85,7 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     bank: BankSettings = BankSettings()
     parties: Parties = Parties()
+    sharing: SharingSettings = SharingSettings()
     decisions: Decisions = Decisions()
     policy: PolicySettings = PolicySettings()
     models: Models = Models()

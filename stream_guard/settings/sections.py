@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from stream_guard.detection.policy import ActionLabel, Span, WorkerPolicy
+from stream_guard.detection.sharing import SharingLimits
 from stream_guard.detection.vocabulary import Action
 from stream_guard.settings.values import Currency, ExistingFile, Names, Numbers, Section, TopicName, seconds
 
@@ -47,6 +48,7 @@ class Topics(Section):
     risk_signals: TopicName = "risk-signals"
     legs: TopicName = "{app_id}-legs"
     cases: TopicName = "{app_id}-cases"
+    sightings: TopicName = "{app_id}-sightings"
     decisions: TopicName = "decisions"
     alerts: TopicName = "alerts"
     dead_letters: TopicName = "dead-letters"
@@ -112,6 +114,34 @@ class Parties(Section):
 
     not_accounts: Names = ("EXT_*",)
     """Patterns of ids that are no account (a till, cash, a pool), beside what a payment says by kind."""
+
+
+class SharingSettings(Section):
+    """From when on accounts behind one device or address are too many."""
+
+    accounts_7d: int = Field(default=3, ge=2, le=1_000)
+    """So many accounts that one device or address acts for in 7 local days are a risk signal on it."""
+    accounts_30d: int = Field(default=5, ge=2, le=1_000)
+    """The same in 30 local days."""
+    opened: int = Field(default=3, ge=2, le=1_000)
+    """So many accounts behind it that were opened within `opened_days` are a risk signal on each of them."""
+    opened_days: int = Field(default=30, ge=1, le=366)
+    """Local days."""
+    crowd: int = Field(default=50, ge=2, le=1_000)
+    """More accounts in 30 days than this make a device or address a public one, which says nothing."""
+
+    @model_validator(mode="after")
+    def _a_crowd_is_more_than_too_many(self) -> Self:
+        if self.crowd < max(self.accounts_7d, self.accounts_30d, self.opened):
+            raise ValueError(
+                "crowd must not be below accounts_7d, accounts_30d or opened, or nothing is found"
+            )
+        return self
+
+    @property
+    def limits(self) -> SharingLimits:
+        """As detection takes them."""
+        return SharingLimits(**self.model_dump())
 
 
 class Decisions(Section):
@@ -239,7 +269,7 @@ class Retention(Section):
     """How long our own topics keep records; those that the contract fixes are not settings."""
 
     internal: Span = timedelta(days=7)
-    """Legs and cases: longer than the longest outage, or payments are lost."""
+    """Legs, cases and sightings: longer than the longest outage, or payments are lost."""
 
     @field_validator("internal", mode="before")
     @classmethod

@@ -37,6 +37,9 @@ class Processor(OffsetKeeper, Protocol):
     async def on_cases(self, batch: Batch) -> None:
         """What was found about payers."""
 
+    async def on_sightings(self, batch: Batch) -> None:
+        """Who used which device or address."""
+
     async def on_dispositions(self, batch: Batch) -> None:
         """Investigators' outcomes."""
 
@@ -73,12 +76,12 @@ def build_app(
     fetch_wait_ms: int,
     gather: Gather,
 ) -> faust.App:
-    """Make the application with its five agents.
+    """Make the application with its six agents.
 
     Parameters
     ----------
     topics
-        Names by role: transactions, legs, cases, dispositions, account_updates.
+        Names by role: transactions, legs, cases, sightings, dispositions, account_updates.
     connection
         Security arguments of aiokafka clients (no bootstrap servers).
     gather
@@ -139,6 +142,7 @@ def build_app(
         "transactions": processor.on_transactions,
         "legs": processor.on_legs,
         "cases": processor.on_cases,
+        "sightings": processor.on_sightings,
         "dispositions": processor.on_dispositions,
         "account_updates": processor.on_account_updates,
     }

@@ -7,29 +7,40 @@ dead-letter topic with its reason; an exception means a defect and ends the proc
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import orjson
 
 from stream_guard.alerts import ALERT_HEADERS, DECISION_HEADERS, Alert, encode_alert
 from stream_guard.detection import pipeline
-from stream_guard.detection.batches import Legs, size, take
+from stream_guard.detection.batches import PAYER_ACCOUNT, REPEAT, Legs, size, take
 from stream_guard.detection.columns import payments
 from stream_guard.detection.conclusions import fallback_decision
+from stream_guard.detection.features import INDEX
 from stream_guard.detection.findings import Finding
 from stream_guard.detection.hashing import murmur2_partition, murmur2_partitions
+from stream_guard.detection.sharing import Raised, Sighting
 from stream_guard.detection.state import Context
-from stream_guard.detection.vocabulary import Action, Reject, Rejection
-from stream_guard.events import Transaction, parse_account_update, parse_disposition, parse_transactions
+from stream_guard.detection.vocabulary import Action, Reject, Rejection, SignalKind, SignalSource
+from stream_guard.events import (
+    RiskSignal,
+    Transaction,
+    parse_account_update,
+    parse_disposition,
+    parse_transactions,
+)
 from stream_guard.feedback.dispositions import Verdict, dispose
 from stream_guard.metrics import Metrics
 from stream_guard.streaming import legs as frames
+from stream_guard.streaming import sightings as wire
 from stream_guard.streaming.dead_letters import dead_letter
 from stream_guard.streaming.originals import Originals
 from stream_guard.streaming.outputs import Delivery, Outputs
 from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.state import Record, StateRefused
+
+_T = TypeVar("_T")
 
 LEGS_AT_ONCE = 2_000
 """Legs decided in one go: about 10 ms of work, and a matrix of 4 MB."""
@@ -51,6 +62,7 @@ class TopicNames(NamedTuple):
     account_updates: str
     legs: str
     cases: str
+    sightings: str
     decisions: str
     alerts: str
     dead_letters: str
@@ -58,7 +70,7 @@ class TopicNames(NamedTuple):
 
 
 class Handlers:
-    """The five handlers of a worker.
+    """The six handlers of a worker.
 
     Parameters
     ----------
@@ -147,6 +159,7 @@ class Handlers:
             keep[[rejection.index for rejection in too_late]] = False
             targets = targets[keep]
         self._send_legs(partition, legs, targets)
+        self._note_uses(partition, _without(_without(events, refused), too_late), legs)
 
     def _fall_back(self, partition: Partition, record: Any, event: Transaction, message: str) -> None:
         """A payment that our own defect met in the first hop: dead letter and fallback decision."""
@@ -186,6 +199,21 @@ class Handlers:
         columns = self._context.first_hop_columns
         for target, value in frames.encode_by_target(legs, targets, columns):
             partition.keep(self._outputs.put(self._topics.legs, target, None, value))
+
+    def _note_uses(self, partition: Partition, events: Sequence[Transaction], legs: Legs) -> None:
+        """Keep for the next flush who used which device or address."""
+        uses = partition.state.new_uses.of(
+            legs.device,
+            legs.ip,
+            legs.payer,
+            legs.local,
+            legs.block[:, INDEX["payer.account_age_d"]],
+            (legs.flags & (PAYER_ACCOUNT | REPEAT)) == PAYER_ACCOUNT,
+        )
+        for at, kind, day, opened in uses:
+            event = events[at]
+            used = event.get("device_id" if kind is SignalKind.DEVICE else "ip")
+            partition.sightings.append(Sighting(f"{kind}:{used}", event["account"], event["ts"], day, opened))
 
     # -- second hop ---------------------------------------------------------------------------------------
 
@@ -317,6 +345,24 @@ class Handlers:
                 raise StateRefused(f"{where} cannot be read: {error}") from error
             self._queue_alerts(partition, pipeline.apply_case(finding, partition.state))
 
+    def sightings(self, partition: Partition, records: Sequence[Any]) -> None:
+        """Count who used which device or address; list those that too many share."""
+        for record in records:
+            seen = wire.decode(record.value)
+            self._metrics.sightings.inc(len(seen))
+            for sighting in seen:
+                for raised in partition.state.sharing.see(sighting):
+                    self._list(partition, raised)
+
+    def _list(self, partition: Partition, raised: Raised) -> None:
+        # The topic keeps one record a key: who else listed it, knows more than we do.
+        if self._context.signals.source_of(raised.key) not in (None, SignalSource.SHARING):
+            return
+        value = None
+        if raised.signal is not None:
+            value = RiskSignal(**raised.signal._asdict(), reason=raised.reason).encode()
+        partition.records.append(Record(self._topics.risk_signals, raised.key.encode(), value))
+
     def dispositions(self, partition: Partition, records: Sequence[Any]) -> None:
         """Close or correct warnings, list or delist mules."""
         state, topic = partition.state, self._topics.dispositions
@@ -416,7 +462,7 @@ class Handlers:
         self._metrics.dead_letters.labels(topic, str(reason)).inc()
 
 
-def _without(records: Sequence[Any], refused: Sequence[Rejection]) -> Sequence[Any]:
+def _without(records: Sequence[_T], refused: Sequence[Rejection]) -> Sequence[_T]:
     if not refused:
         return records
     dropped = {rejection.index for rejection in refused}

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from stream_guard.detection.batches import Legs
 from stream_guard.detection.row_layouts import hash_of
+from stream_guard.detection.sharing import Sighting
 from stream_guard.detection.state import PartitionState
 from stream_guard.feedback.tallies import Tallies
 from stream_guard.streaming.leg_kernels import NO_GAP, link, pick_fresh
+from stream_guard.streaming.sightings import encode
 from stream_guard.streaming.state import Item, Record, StateRefused
 from stream_guard.versions import upgraded
 
@@ -26,6 +28,7 @@ META_KEY = b"\0meta"
 DETECTORS_KEY = b"\0detectors"
 WARNING_PREFIX = b"\0warning\0"
 TALLY_PREFIX = b"\0tally\0"
+SHARING_PREFIX = b"\0sharing\0"
 
 
 class LegGap(Exception):
@@ -54,6 +57,8 @@ class Partition:
         The detection state; empty until `load`.
     routing
         Hash of what is routed where; part of the meta record, a mismatch refuses to open.
+    sightings_topic
+        Where sightings go.
 
     Notes
     -----
@@ -61,7 +66,9 @@ class Partition:
     between its first mutation and the moment `applied` moves.
     """
 
-    def __init__(self, number: int, partitions: int, state: PartitionState, routing: str) -> None:
+    def __init__(
+        self, number: int, partitions: int, state: PartitionState, routing: str, sightings_topic: str
+    ) -> None:
         self.number = number
         self.state = state
         self.lock = asyncio.Lock()
@@ -70,12 +77,14 @@ class Partition:
         self.applied: dict[str, int] = {}
         self.durable: dict[str, int] = {}
         self.records: list[Record] = []
+        self.sightings: list[Sighting] = []
         self.unfinished: Flush | None = None
         self.deliveries: set[asyncio.Future[None]] = set()
         self.ends: dict[str, int] = {}
         self._watermarks = np.full(partitions, -1, dtype=np.int64)
         self._sent = np.full(partitions, -1, dtype=np.int64)
         self._routing = routing
+        self._sightings_topic = sightings_topic
         self._changed = False
 
     # -- what metrics read --------------------------------------------------------------------------------
@@ -89,6 +98,11 @@ class Partition:
     def rows(self) -> int:
         """Accounts in memory."""
         return len(self.state.profiles)
+
+    @property
+    def devices(self) -> int:
+        """Devices and addresses remembered."""
+        return len(self.state.sharing)
 
     @property
     def today(self) -> int:
@@ -172,9 +186,12 @@ class Partition:
         items: list[Item] = list(self.state.profiles.take_dirty())
         items += [(WARNING_PREFIX + account, value) for account, value in self.state.book.take_dirty()]
         items += [(TALLY_PREFIX + key, value) for key, value in self.state.tallies.take_dirty()]
+        items += [(SHARING_PREFIX + key, value) for key, value in self.state.sharing.take_dirty()]
         # None for a detector that cannot be stored: that removes what another detector stored before.
         items.append((DETECTORS_KEY, self.state.detectors.dump()))
         items.append((META_KEY, self._meta()))
+        self.records += encode(self.sightings, self._sightings_topic, len(self._sent))
+        self.sightings = []
         flush = Flush(items, self.records, dict(self.applied), list(self.deliveries))
         self.records = []
         self._changed = False
@@ -208,6 +225,7 @@ class Partition:
         rows: list[tuple[bytes, bytes]] = []
         warnings: list[Item] = []
         tallies: list[Item] = []
+        shared: list[tuple[bytes, bytes]] = []
         meta = detectors = None
         for key, value in items:
             if value is None:
@@ -218,12 +236,14 @@ class Partition:
                 warnings.append((key[len(WARNING_PREFIX) :], value))
             elif key.startswith(TALLY_PREFIX):
                 tallies.append((key[len(TALLY_PREFIX) :], value))
+            elif key.startswith(SHARING_PREFIX):
+                shared.append((key[len(SHARING_PREFIX) :], value))
             elif key == META_KEY:
                 meta = value
             elif key == DETECTORS_KEY:
                 detectors = value
         if meta is None:
-            if rows or warnings:
+            if rows or warnings or shared:
                 raise StateRefused(
                     f"the changelog of partition {self.number} has rows but no meta record: it was not "
                     "written by stream_guard, or it was cut; start under a new application id"
@@ -234,6 +254,7 @@ class Partition:
             self.state.profiles.load(rows)
             self.state.book.load(warnings)
             self.state.tallies.load(tallies)
+            self.state.sharing.load(shared)
         except ValueError as error:
             raise StateRefused(f"the state of partition {self.number} cannot be read: {error}") from error
         resumed = self.state.detectors.load(detectors)

@@ -270,6 +270,10 @@ class Processor:
         """Findings about payers."""
         await self._run(batch, self._handlers.cases)
 
+    async def on_sightings(self, batch: Batch) -> None:
+        """Who used which device or address."""
+        await self._run(batch, self._handlers.sightings)
+
     async def on_dispositions(self, batch: Batch) -> None:
         """Investigators' outcomes."""
         await self._run(batch, self._handlers.dispositions)

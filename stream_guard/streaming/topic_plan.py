@@ -17,7 +17,7 @@ LARGEST_INPUT = 2 * 1024 * 1024
 """Bytes. A payload of a megabyte must still reach us to become a dead letter; the broker's default refuses
 it at its sender, where nobody would see it."""
 
-PARTITIONED_ALIKE = ("transactions", "account_updates", "dispositions", "legs", "cases", "state")
+PARTITIONED_ALIKE = ("transactions", "account_updates", "dispositions", "legs", "cases", "sightings", "state")
 """Partition p of all of them belongs to one process, which keeps one set of rows for it."""
 
 COMPACTED = {
@@ -34,6 +34,7 @@ ROLES = (
     "risk_signals",
     "legs",
     "cases",
+    "sightings",
     "decisions",
     "alerts",
     "dead_letters",
@@ -110,7 +111,7 @@ def plan(
     partitions
         Partition count of every keyed topic.
     internal_retention_ms
-        How long legs and cases are kept; must exceed the longest outage.
+        How long legs, cases and sightings are kept; must exceed the longest outage.
 
     Returns
     -------
@@ -130,6 +131,7 @@ def plan(
         "risk_signals": COMPACTED,
         "legs": _deleted_after(internal_retention_ms),
         "cases": _deleted_after(internal_retention_ms),
+        "sightings": _deleted_after(internal_retention_ms),
         "decisions": _deleted_after(7 * DAY_MS),
         "alerts": _deleted_after(90 * DAY_MS),
         "dead_letters": _deleted_after(30 * DAY_MS),

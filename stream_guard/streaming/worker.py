@@ -47,7 +47,7 @@ from stream_guard.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
 
-KEYED = ("transactions", "legs", "cases", "dispositions", "account_updates")
+KEYED = ("transactions", "legs", "cases", "sightings", "dispositions", "account_updates")
 """Roles of the topics that the agents read, in the order of Faust's registration."""
 
 STOP_WITHIN_S = 9.0
@@ -184,6 +184,7 @@ class Worker:
                 topics.account_updates,
                 topics.legs,
                 topics.cases,
+                topics.sightings,
                 topics.decisions,
                 topics.alerts,
                 topics.dead_letters,
@@ -202,7 +203,13 @@ class Worker:
 
     def _new_partition(self, number: int) -> Partition:
         bank = self.context.bank
-        return Partition(number, bank.partitions, PartitionState(self.context), bank.routing_hash())
+        return Partition(
+            number,
+            bank.partitions,
+            PartitionState(self.context),
+            bank.routing_hash(),
+            self.settings.topics.sightings,
+        )
 
     def _app(self) -> faust.App:
         settings = self.settings

@@ -100,6 +100,8 @@ def test_every_signal_source_has_a_level_on_both_sides() -> None:
         *(f"payee.listed_{source}" for source in ("police", "bank", "disposition", "sharing")),
         "payee.listed",
         "txn.device_listed",
+        "txn.device_shared",
         "txn.ip_listed",
+        "txn.ip_shared",
     ]
     assert {feature.unit for feature in FEATURES[SIGNALS]} == {"level"}

@@ -78,13 +78,13 @@ def test_police_bank_and_disposition_make_a_party_listed(source: SignalSource) -
     assert features(signals, event(1)) == [{f"payee.listed_{source}": 40.0, "payee.listed": 40.0}]
 
 
-def test_a_list_shared_by_other_banks_alone_makes_nobody_listed() -> None:
+def test_sharing_a_device_alone_makes_nobody_listed() -> None:
     signals = Signals()
     put(signals, "A2", SHARING, 99)
     assert features(signals, event(1)) == [{"payee.listed_sharing": 99.0}]
 
 
-def test_devices_and_addresses_are_listed_whoever_says_so() -> None:
+def test_a_device_or_address_is_listed_by_a_list_and_shared_by_its_accounts() -> None:
     signals = Signals()
     put(signals, "dev-1", SHARING, 70, DEVICE)
     put(signals, "203.0.113.9", BANK, 30, IP)
@@ -95,7 +95,7 @@ def test_devices_and_addresses_are_listed_whoever_says_so() -> None:
         event(3, device_id="203.0.113.9", ip="dev-1"),
         event(4),
     )
-    assert found == [{"txn.device_listed": 70.0}, {"txn.ip_listed": 30.0}, {}, {}]
+    assert found == [{"txn.device_shared": 70.0}, {"txn.ip_listed": 30.0}, {}, {}]
 
 
 def test_a_device_is_not_an_account_of_the_same_name() -> None:
@@ -234,8 +234,9 @@ def test_the_tables_say_what_a_plain_search_says(
         for source in SignalSource:
             wanted[f"{side}.listed_{source}"] = level_of(ACCOUNT, name, (source,))
         wanted[f"{side}.listed"] = level_of(ACCOUNT, name, (POLICE, BANK, DISPOSITION))
-    wanted["txn.device_listed"] = level_of(DEVICE, device, tuple(SignalSource))
-    wanted["txn.ip_listed"] = level_of(IP, ip, tuple(SignalSource))
+    for kind, name in ((DEVICE, device), (IP, ip)):
+        wanted[f"txn.{kind}_listed"] = level_of(kind, name, (POLICE, BANK, DISPOSITION))
+        wanted[f"txn.{kind}_shared"] = level_of(kind, name, (SHARING,))
     fields = {"device_id": device, "ip": ip}
     payment = event(1, ts, account=payer, counterparty=payee, **{k: v for k, v in fields.items() if v})
     (found,) = features(signals, payment)

@@ -270,7 +270,7 @@ def test_nor_what_a_warning_found_that_is_forgotten_since() -> None:
     assert orjson.loads(back.value)["reason"] == f"confirmed mule, warning {first}"
 
 
-@pytest.mark.parametrize("source", [SignalSource.POLICE, SignalSource.BANK, SignalSource.SHARING])
+@pytest.mark.parametrize("source", [SignalSource.POLICE, SignalSource.BANK])
 def test_anothers_listing_of_the_account_is_neither_overwritten_nor_withdrawn(source: SignalSource) -> None:
     desk = Desk()
     warning = desk.warn()

@@ -25,6 +25,6 @@ def make_partition(two: Context) -> MakePartition:
 
     def make(number: int = 0, where: Context = two) -> Partition:
         bank = where.bank
-        return Partition(number, bank.partitions, PartitionState(where), bank.routing_hash())
+        return Partition(number, bank.partitions, PartitionState(where), bank.routing_hash(), "app-sightings")
 
     return make

@@ -16,6 +16,7 @@ TOPICS = {
     "transactions": "payments",
     "legs": "app-legs",
     "cases": "app-cases",
+    "sightings": "app-sightings",
     "dispositions": "outcomes",
     "account_updates": "facts",
 }
@@ -44,7 +45,7 @@ class Keeper:
     async def on_transactions(self, batch: Batch) -> None:
         """Nothing."""
 
-    on_legs = on_cases = on_dispositions = on_account_updates = on_transactions
+    on_legs = on_cases = on_sightings = on_dispositions = on_account_updates = on_transactions
 
 
 def application(keeper: Any, **connection: Any) -> faust.App:

@@ -47,6 +47,7 @@ NAMES = TopicNames(
     account_updates="facts",
     legs="app-legs",
     cases="app-cases",
+    sightings="app-sightings",
     decisions="decisions",
     alerts="alerts",
     dead_letters="dead-letters",
@@ -98,7 +99,9 @@ class Bank:
         )
         bank = self.context.bank
         self.partitions = [
-            Partition(number, bank.partitions, PartitionState(self.context), bank.routing_hash())
+            Partition(
+                number, bank.partitions, PartitionState(self.context), bank.routing_hash(), NAMES.sightings
+            )
             for number in range(PARTITIONS)
         ]
         self.offsets: dict[tuple[str, int], int] = {}
@@ -612,6 +615,15 @@ def test_a_correction_withdraws_the_signal() -> None:
     bank.dispose(correction, number=1, keys=[AWAY[1].encode()])
     assert [record.value is None for record in bank.queued(NAMES.risk_signals)] == [False, True]
     assert bank.partitions[1].tallies.hit_rate().false_positive == 1
+
+
+def test_a_mule_that_shares_a_device_is_listed_as_a_mule() -> None:
+    bank = Bank()
+    alert = warned(bank)
+    list_account(bank.context, AWAY[1], SignalSource.SHARING)
+    bank.dispose(word(alert), number=1, keys=[AWAY[1].encode()])
+    (signal,) = bank.queued(NAMES.risk_signals)
+    assert json.loads(signal.value or b"")["source"] == "disposition"
 
 
 def test_a_listing_of_somebody_else_is_neither_overwritten_nor_withdrawn() -> None:

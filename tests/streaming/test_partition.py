@@ -83,7 +83,7 @@ def test_the_chain_does_not_depend_on_batches_and_a_receiver_takes_all_of_it(
     targets: list[int], cuts: list[int]
 ) -> None:
     state: Any = None  # the chain needs none
-    sender = Partition(0, 4, state, "routing")
+    sender = Partition(0, 4, state, "routing", "app-sightings")
     edges = [0, *sorted(cut for cut in set(cuts) if cut < len(targets)), len(targets)]
     sent: list[tuple[int, int, int]] = []
     for start, end in itertools.pairwise(edges):
@@ -91,7 +91,7 @@ def test_the_chain_does_not_depend_on_batches_and_a_receiver_takes_all_of_it(
         chained = sender.chain(legs_at(list(range(start, end))), to)
         sent += zip(to.tolist(), chained.offset.tolist(), chained.previous.tolist(), strict=True)
     for target in set(targets):
-        receiver = Partition(target, 4, state, "routing")
+        receiver = Partition(target, 4, state, "routing", "app-sightings")
         mine = [(0, offset, before) for to, offset, before in sent if to == target]
         assert fresh(receiver, *mine) == list(range(len(mine)))
         # All of it again, as after a crash of the sender: nothing is new.

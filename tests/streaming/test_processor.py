@@ -107,7 +107,9 @@ class Rig:
 
     def _new(self, number: int) -> Partition:
         bank = self.where.bank
-        return Partition(number, bank.partitions, PartitionState(self.where), bank.routing_hash())
+        return Partition(
+            number, bank.partitions, PartitionState(self.where), bank.routing_hash(), TOPICS["sightings"]
+        )
 
     async def _bounds(self, tps: set[TP]) -> Mapping[TP, tuple[int, int]]:
         self.asked_bounds += 1
@@ -397,6 +399,7 @@ async def test_each_role_goes_to_its_handler_and_moves_its_own_offset() -> None:
         "transactions": rig.processor.on_transactions,
         "legs": rig.processor.on_legs,
         "cases": rig.processor.on_cases,
+        "sightings": rig.processor.on_sightings,
         "dispositions": rig.processor.on_dispositions,
         "account_updates": rig.processor.on_account_updates,
     }

@@ -36,6 +36,7 @@ def test_the_planned_topics_are_those_of_the_contract() -> None:
         "dispositions": 365,
         "legs": 7,
         "cases": 7,
+        "sightings": 7,
         "decisions": 7,
         "alerts": 90,
         "dead_letters": 30,
@@ -65,7 +66,7 @@ def test_a_missing_topic_is_serious_and_says_how_to_make_it(role: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "role", ["transactions", "account_updates", "dispositions", "legs", "cases", "state"]
+    "role", ["transactions", "account_updates", "dispositions", "legs", "cases", "sightings", "state"]
 )
 def test_another_partition_count_on_a_keyed_topic_is_serious(role: str) -> None:
     (problem,) = judge(role, found(role, partitions=5))

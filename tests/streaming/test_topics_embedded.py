@@ -9,7 +9,7 @@ from stream_guard.settings import load_settings
 from stream_guard.streaming.topics import TopicsRefused, partition_counts
 
 TOPICS = ("transactions", "account-updates", "dispositions", "risk-signals", "stream-guard-legs")
-TOPICS += ("stream-guard-cases", "decisions", "alerts", "dead-letters")
+TOPICS += ("stream-guard-cases", "stream-guard-sightings", "decisions", "alerts", "dead-letters")
 
 
 @pytest.fixture(scope="module")
