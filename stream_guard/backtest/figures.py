@@ -165,7 +165,7 @@ def _transactions(view: View, judge: Judge, labelled: bool) -> dict[str, float |
 def _lead(view: View, judge: Judge, standing: Standing, labelled: bool) -> dict[str, float | None]:
     if not labelled:
         return dict.fromkeys(("in_time", "share", "median_days", "payments", "amount"))
-    in_time = np.flatnonzero(view.in_time & standing.positive)
+    in_time = np.flatnonzero((view.later > 0) & standing.positive)
     lead = (judge.last_fraud[in_time] - view.first_ts[in_time]) / 86_400_000
     return {
         "in_time": len(in_time),

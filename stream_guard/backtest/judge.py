@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from stream_guard.alerts import AlertStatus
 from stream_guard.backtest.card_days import CardDay
+from stream_guard.backtest.diary import Diary
 from stream_guard.backtest.view import NOT_YET, Chunk, Opened, View
 from stream_guard.backtest.view_kernels import settle_views
 from stream_guard.detection.batches import Payments
@@ -51,6 +52,8 @@ class Judge:
         The pack as it decided, with the warnings that the warning book opened.
     alone
         By rule column (`ANOMALY`: the anomaly model): as if nothing else counted. Shadow rules too.
+    diary
+        What the whole pack did by day; with `keep_warnings` also what it wrote.
     without
         By column of a live rule, or `ANOMALY`: as if that did not count. What the detectors learned stays as
         it was under the whole pack.
@@ -64,7 +67,7 @@ class Judge:
         i8[rows]: time of the last of these.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, *, keep_warnings: bool = False) -> None:
         meta = context.meta
         self._policy = context.policy
         self._figures = context.policy.figures()
@@ -73,6 +76,7 @@ class Judge:
         self._warns = np.array([rule.warn for rule in context.pack.rules], np.bool_)
         count = len(context.pack.rules)
         self.whole = View()
+        self.diary = Diary(keep_warnings)
         self.alone = {column: View() for column in [*range(count), ANOMALY]}
         lives = np.flatnonzero(meta.live).tolist()
         self.without = {column: View() for column in [*lives, ANOMALY]}
@@ -173,17 +177,16 @@ class Judge:
         self.whole.score(chunk, np.arange(len(which)), payer, payee, step.action[which])
         at = np.full(len(step.decided), -1, np.int64)
         at[which] = np.arange(len(which))
-        opened = [
-            (
-                int(at[said.at]),
-                int((step.payee_rows if alert.side is Side.PAYEE else step.payer_rows)[said.at]),
-            )
-            for said in step.said
-            if at[said.at] >= 0
-            for alert in said.alerts
-            if alert.status is AlertStatus.OPENED
-        ]
-        self.whole.warn(chunk, Opened(*np.array(opened, np.int64).reshape(-1, 2).T))
+        opened: list[tuple[int, int]] = []
+        for said in step.said:
+            for alert in said.alerts:
+                row = int((step.payee_rows if alert.side is Side.PAYEE else step.payer_rows)[said.at])
+                self.diary.write(row, alert)
+                if alert.status is AlertStatus.OPENED:
+                    opened.append((int(at[said.at]), row))
+        warnings = Opened(*np.array(opened, np.int64).reshape(-1, 2).T)
+        self.whole.warn(chunk, warnings)
+        self.diary.warn(chunk, warnings)
         asks = ((step.results.fired[which] == FIRED) & self._meta.live & self._warns).any(axis=1)
         flagged: Flags = (payer >= self._policy.warn_at) | (payee >= self._policy.warn_at) | asks
         return flagged
@@ -239,6 +242,7 @@ class Judge:
         if not len(frauds):
             return
         late = self.whole.follow(chunk, frauds)
+        self.diary.follow(chunk, action, frauds, late)
         self.fraud_events += len(frauds)
         self.fraud_amount += float(chunk.amount[frauds].sum())
         for i, saved in zip(frauds.tolist(), late.tolist(), strict=True):

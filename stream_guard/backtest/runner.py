@@ -17,6 +17,7 @@ from stream_guard.backtest.figures import Standing, figures
 from stream_guard.backtest.judge import Judge
 from stream_guard.backtest.labels import AccountLabels, EventLabels
 from stream_guard.backtest.period import Period, PeriodError
+from stream_guard.backtest.picture import Picture, picture
 from stream_guard.detection.batches import Payments, empty_payments, part_of, size
 from stream_guard.detection.columns import payments_of_columns
 from stream_guard.detection.in_step import InStep
@@ -68,9 +69,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Result:
-    """What a backtest found; `document` is what ``--json`` writes."""
+    """What a backtest found: `document` is what ``--json`` writes, `picture` what the report adds to it."""
 
     document: dict[str, Any]
+    picture: Picture | None = None
 
 
 def run(
@@ -78,6 +80,7 @@ def run(
     context: Context,
     *,
     decisions: Path | None = None,
+    keep_picture: bool = False,
     tell: Callable[[Progress], None] = lambda progress: None,
     clock: Callable[[], float] = time.perf_counter,
     at_once: int = AT_ONCE,
@@ -93,6 +96,8 @@ def run(
         deadline does not matter, nothing is late.
     decisions
         Parquet file for the decisions on the judged payments.
+    keep_picture
+        Whether the result has a picture, which takes about 2 KB a warning.
     tell
         Called after every batch.
     clock
@@ -109,7 +114,7 @@ def run(
     OSError
         `decisions` cannot be written.
     """
-    judge = Judge(context)
+    judge = Judge(context, keep_warnings=keep_picture)
     # What is compiled once an installation is no part of events/s.
     judge.compile()
     InStep(context).run(empty_payments())
@@ -154,6 +159,7 @@ def run(
         "pack": context.pack.pack.label,
         "pack_hash": context.pack.pack.hash,
         "partitions": context.bank.partitions,
+        "currency": context.bank.base_currency,
         "accounts_with_facts": facts,
         "refused": dict(sorted(refused.items())),
         **figures(
@@ -165,7 +171,7 @@ def run(
             scenarios=labels.scenarios,
         ),
     }
-    return Result(document)
+    return Result(document, picture(judge, standing, inputs.period.days) if keep_picture else None)
 
 
 def _nothing_judged(judged: Period, refused: Mapping[str, int]) -> str:

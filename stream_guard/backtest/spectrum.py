@@ -85,6 +85,12 @@ class Spectrum:
         self._merge()
         return int(self._counts[1].sum())
 
+    def ranking(self) -> tuple[F8, I8, I8]:
+        """Distinct scores from the highest, and how many negatives and positives have each."""
+        self._merge()
+        negatives, positives = self._counts[:, ::-1]
+        return self._scores[::-1], negatives, positives
+
     def expected_hits(self, top: int) -> float:
         """Positives among the `top` highest scores; of a score only partly among them, their share of it."""
         self._merge()

@@ -70,15 +70,15 @@ class View:
         Amount of fraudulent payments whose decision was delay, hold or stop.
     saved, saved_amount
         Fraudulent payments after the first warning on one of their accounts, and their amount.
-    in_time
-        bool[rows]: a fraudulent payment of the account came after its first warning.
+    later
+        f8[rows]: amount of the account's fraudulent payments after its first warning.
     """
 
     def __init__(self) -> None:
         self.best: F8 = np.zeros(0)
         self.warnings: I8 = np.zeros(0, np.int64)
         self.first_ts: I8 = np.zeros(0, np.int64)
-        self.in_time: Flags = np.zeros(0, np.bool_)
+        self.later: F8 = np.zeros(0)
         # Number of the payment that opened the first warning; time of the newest one. The last element of
         # each stands for row -1, a party that is no account.
         self._first: I8 = np.full(1, NOT_YET, np.int64)
@@ -97,7 +97,7 @@ class View:
         self.best = np.concatenate([self.best, np.zeros(more)])
         self.warnings = np.concatenate([self.warnings, np.zeros(more, np.int64)])
         self.first_ts = np.concatenate([self.first_ts, np.full(more, NOT_YET, np.int64)])
-        self.in_time = np.concatenate([self.in_time, np.zeros(more, np.bool_)])
+        self.later = np.concatenate([self.later, np.zeros(more)])
         self._first = np.concatenate([self._first, np.full(more, NOT_YET, np.int64)])
         self._newest = np.concatenate([self._newest, np.full(more, -NOT_YET, np.int64)])
 
@@ -158,9 +158,10 @@ class View:
         number = chunk.start + fraud
         payer, payee = chunk.payer[fraud], chunk.payee[fraud]
         by_payer, by_payee = self._first[payer] < number, self._first[payee] < number
-        self.in_time[payer[by_payer]] = True
-        self.in_time[payee[by_payee]] = True
+        amount = chunk.amount[fraud]
+        np.add.at(self.later, payer[by_payer], amount[by_payer])
+        np.add.at(self.later, payee[by_payee], amount[by_payee])
         late = by_payer | by_payee
         self.saved += int(late.sum())
-        self.saved_amount += float(chunk.amount[fraud[late]].sum())
+        self.saved_amount += float(amount[late].sum())
         return np.asarray(late)

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
@@ -16,7 +18,7 @@ import typer
 from stream_guard.cli.common import CommandError, ConfigOption, Exit, mapping_of, say, settings_of
 
 if TYPE_CHECKING:
-    from stream_guard.backtest import Progress
+    from stream_guard.backtest import Progress, Result
     from stream_guard.detection.state import Context
     from stream_guard.settings import Settings
 
@@ -60,6 +62,10 @@ def backtest(
     decisions: Annotated[
         Path | None, typer.Option(help="Parquet file to write the decision on every judged payment to.")
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder to write index.html to: one page to read and to print."),
+    ] = None,
 ) -> None:
     """Decide a recorded history as a worker would, one payment in flight at a time, and judge the decisions.
 
@@ -88,6 +94,8 @@ def backtest(
         tuple(account_updates(accounts, first)) if accounts else (),
         account_labels(accounts) if accounts else None,
     )
+    if report is not None:
+        _make_folder(report)
     for path in (json, decisions):
         if path is not None and not path.parent.is_dir():
             raise CommandError(f"{path} cannot be written: there is no folder {path.parent}.", Exit.USAGE)
@@ -98,9 +106,12 @@ def backtest(
     )
     try:
         with _progress(len(source)) as tell:
-            document = run(inputs, context, decisions=decisions, tell=tell).document
+            result = run(inputs, context, decisions=decisions, keep_picture=report is not None, tell=tell)
+        if report is not None:
+            _write_report(report, result, context, history, accounts)
     except OSError as error:
         raise CommandError(f"A file failed while it ran: {error}.") from error
+    document = result.document
     if json is None:
         typer.echo(summary(document))
     else:
@@ -110,6 +121,32 @@ def backtest(
         else:
             json.write_bytes(text + b"\n")
             typer.echo(summary(document))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--report {folder}: the folder cannot be made: {error}.", Exit.USAGE) from error
+
+
+def _write_report(
+    folder: Path, result: Result, context: Context, history: Path, accounts: Path | None
+) -> None:
+    from stream_guard.backtest.report import About, page
+
+    assert result.picture is not None
+    about = About(
+        history=history.name,
+        accounts=accounts.name if accounts else None,
+        pack=context.pack.pack,
+        warn_at=context.policy.warn_at,
+        timezone=context.bank.timezone,
+        made=f"Made on {datetime.now(UTC):%Y-%m-%d} by stream-guard {version('stream-guard')}.",
+    )
+    path = folder / "index.html"
+    path.write_text(page(result.document, result.picture, about), encoding="utf-8")
+    say(f"The report is {path}.")
 
 
 def _context(

@@ -62,9 +62,9 @@ def test_what_comes_after_a_warning_could_have_been_saved_and_what_opened_it_cou
     view.warn(part, Opened(np.array([1, 2]), np.array([0, 1])))
     assert view.follow(part, np.array([0, 1, 2, 3])).tolist() == [False, False, False, True]
     assert (view.saved, view.saved_amount) == (1, 100.0)
-    assert view.in_time.tolist() == [False, True, False]
+    assert view.later.tolist() == [0.0, 100.0, 0.0]
     assert view.follow(chunk([0], [-1], [4], [1], 4), np.array([0])).tolist() == [True]
-    assert view.in_time.tolist() == [True, True, False]
+    assert view.later.tolist() == [100.0, 100.0, 0.0]
 
 
 def test_figures_stay_when_accounts_come_to_it() -> None:
