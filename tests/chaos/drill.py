@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import re
 import signal
@@ -22,6 +23,8 @@ from tests.chaos.faulty_worker import VARIABLE, Point
 from tests.chaos.verifier import Place, Sent, Verdict, verify
 from tests.kafka.bank import AUDIT, counted, settle, wait_until
 from tests.kafka.harness import PRODUCTION, READY_S, Env, Kafka, Worker, settings_of
+
+logger = logging.getLogger(__name__)
 
 WAIT_S = 300.0
 """Bound of everything that is waited for; a loaded machine takes long, and a stall is not longer."""
@@ -82,14 +85,14 @@ class Drill:
         self.partitions = partitions
         self.environment: Env = {**kafka.topics(partitions=partitions), **AUDIT, **(environment or {})}
         self.settings = settings_of(self.environment)
-        self.history = histories.made_up(seed, payments, busy_payments=min(400, payments // 60))
+        self.history = histories.made_up(seed, payments, busy_payments=min(400, payments // 120 * 2))
         self.workers: dict[str, Worker] = {}
         self.faults = 0
         self.ended: list[tuple[str, int]] = []
         self.resent: set[str] = set()
         self.refused: set[Place] = set()
         self.sent = 0
-        self._produced = np.zeros(payments)
+        self._produced = np.zeros(len(self.history.payments))
         self._refused: list[KafkaError] = []
         self._producer = Producer(
             {
@@ -183,14 +186,19 @@ class Drill:
             module="tests.chaos.faulty_worker",
         )
 
+    def fault(self, what: str) -> None:
+        """Count a fault; the log says when it was."""
+        self.faults += 1
+        logger.info("%s; %d payments sent", what, self.sent)
+
     def kill(self, instance: str) -> None:
         """SIGKILL; it is not one of `workers` any more."""
-        self.faults += 1
+        self.fault(f"kill {instance}")
         self.workers.pop(instance).kill()
 
     def terminate(self, instance: str) -> None:
         """SIGTERM: a worker ends in order; a process that is none yet may just end."""
-        self.faults += 1
+        self.fault(f"terminate {instance}")
         worker = self.workers.pop(instance)
         orderly = {0} if worker.get("/healthz")[0] else {0, -signal.SIGTERM}
         code = worker.terminate(WAIT_S)
@@ -198,7 +206,7 @@ class Drill:
 
     def freeze(self, instance: str) -> None:
         """SIGSTOP."""
-        self.faults += 1
+        self.fault(f"freeze {instance}")
         self.workers[instance].child.send(signal.SIGSTOP)
 
     def thaw(self, instance: str) -> None:
@@ -207,7 +215,7 @@ class Drill:
 
     def plant(self, instance: str, point: Point, seconds: float = 0.0) -> None:
         """Plant a fault in a worker, running or still to be started."""
-        self.faults += 1
+        self.fault(f"plant {point} in {instance}")
         whole = self.folder / f"{instance}.planting"
         whole.write_text(f"{point} {seconds}")
         whole.rename(self._fault_file(instance))
@@ -227,6 +235,7 @@ class Drill:
         for instance, worker in list(self.workers.items()):
             code = worker.child.returncode
             if code is not None:
+                logger.info("%s ended by itself with %d", instance, code)
                 self.ended.append((instance, code))
                 self.workers[instance] = self.launch(instance)
 
@@ -250,6 +259,7 @@ class Drill:
 
     def settled(self) -> None:
         """Wait until everything sent is counted and all that follows from it is durable."""
+        logger.info("waiting until %d payments are counted", self.sent)
         self._delivered()
         self.wait(self.all_open, "all partitions are open")
         self.wait(lambda: self.counted() >= self.sent, f"{self.sent} payments are counted", 0.5)
@@ -268,6 +278,7 @@ class Drill:
         everything = self.sent + len(probes)
         self.wait(lambda: self.counted() >= everything, f"{everything} payments are counted", 0.5)
         settle(everything, *self.workers.values(), timeout_s=WAIT_S)
+        logger.info("all counted; ending the workers and reading what came out")
         faults = self.faults
         for instance in list(self.workers):
             self.terminate(instance)

@@ -28,7 +28,7 @@ def test_workers_join_and_leave_every_few_seconds(
                 if slow:
                     run.plant("worker-0", Point.SLOW, SLOW_S)
                 name = f"guest-{guest}"
-                run.faults += 1
+                run.fault(f"{name} joins")
                 run.start(name, ready=run.random.random() < 0.7)
                 time.sleep(run.random.uniform(0.5, 3.0))
                 leaves = run.random.choice([name, "worker-1"])

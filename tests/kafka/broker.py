@@ -28,6 +28,9 @@ from tests.kafka.processes import Child
 START_S = 60.0
 """A broker is up in 3 s; a loaded machine of two cores may need ten times that."""
 
+VOTERS = "controller.quorum.voters"
+"""The setting that makes a broker one of several."""
+
 PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": "1",
@@ -59,10 +62,23 @@ class Broker:
         Java heap.
     port
         Port to listen on; 0 takes a free one.
+    aside
+        Port that it names to clients of a second listener, `aside_port`: a test puts its own proxy there, and
+        whoever comes through it stays behind it. 0: no second listener.
+    controller, cluster
+        Port of its controller and id of its cluster, where `properties` make it one of several by
+        ``controller.quorum.voters``.
     """
 
     def __init__(
-        self, properties: Mapping[str, str] | None = None, *, heap_mb: int = 768, port: int = 0
+        self,
+        properties: Mapping[str, str] | None = None,
+        *,
+        heap_mb: int = 768,
+        port: int = 0,
+        aside: int = 0,
+        controller: int = 0,
+        cluster: str = "",
     ) -> None:
         self._java = java()
         self._jars = jars()
@@ -71,11 +87,13 @@ class Broker:
         self.folder = Path(tempfile.mkdtemp(prefix="stream-guard-kafka-"))
         self.log = self.folder / "broker.log"
         self.port = port or free_port()
-        self._controller = free_port()
+        self._controller = controller or free_port()
+        self.aside_port = free_port() if aside else 0
+        self._aside = aside
         self.bootstrap = f"127.0.0.1:{self.port}"
         self._child: Child | None = None
         self._configure(self._extra)
-        self._format()
+        self._format(cluster or cluster_id())
 
     @property
     def child(self) -> Child:
@@ -87,9 +105,13 @@ class Broker:
     def start(self, properties: Mapping[str, str] | None = None) -> None:
         """Start on the data that is there and wait until it answers; `properties` are added to the first."""
         self._configure({**self._extra, **(properties or {})})
+        self.launch()
+        self.wait()
+
+    def launch(self) -> None:
+        """Start without waiting: one of several answers only when most of them run."""
         command = [*self._run, "kafka.Kafka", str(self.folder / "server.properties")]
         self._child = Child(command, log=self.log, folder=self.folder)
-        self._wait(self._child)
 
     def stop(self, timeout_s: float = 30.0) -> None:
         """End it in order (SIGTERM), by force after `timeout_s`."""
@@ -146,16 +168,21 @@ class Broker:
         listeners = {
             "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self._controller}",
             "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
-            "controller.quorum.bootstrap.servers": f"127.0.0.1:{self._controller}",
             "log.dirs": str(self.folder / "data"),
         }
+        if VOTERS not in self._extra:
+            listeners["controller.quorum.bootstrap.servers"] = f"127.0.0.1:{self._controller}"
+        if self._aside:
+            listeners["listeners"] += f",ASIDE://127.0.0.1:{self.aside_port}"
+            listeners["advertised.listeners"] += f",ASIDE://127.0.0.1:{self._aside}"
+            protocols = f"{PROPERTIES['listener.security.protocol.map']},ASIDE:PLAINTEXT"
+            listeners["listener.security.protocol.map"] = protocols
         lines = [f"{name}={value}\n" for name, value in {**PROPERTIES, **listeners, **extra}.items()]
         (self.folder / "server.properties").write_text("".join(lines))
 
-    def _format(self) -> None:
-        # Its first byte is fixed: an id that begins with a dash would be taken for an option.
-        cluster = base64.urlsafe_b64encode(b"K" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
-        command = [*self._run, "kafka.tools.StorageTool", "format", "--standalone", "-t", cluster]
+    def _format(self, cluster: str) -> None:
+        command = [*self._run, "kafka.tools.StorageTool", "format", "-t", cluster]
+        command += [] if VOTERS in self._extra else ["--standalone"]
         command += ["-c", str(self.folder / "server.properties")]
         result = subprocess.run(command, check=False, capture_output=True, text=True, cwd=self.folder)
         if result.returncode:
@@ -164,7 +191,9 @@ class Broker:
                 f"Kafka's storage tool refused the test broker's folder: {result.stdout}{result.stderr}"
             )
 
-    def _wait(self, child: Child) -> None:
+    def wait(self) -> None:
+        """Wait until it answers."""
+        child = self.child
         deadline = time.monotonic() + START_S
         while child.returncode is None and time.monotonic() < deadline:
             if answers(self.bootstrap):
@@ -177,6 +206,12 @@ class Broker:
         child, self._child = self._child, None
         if child is not None:
             child.end(number, timeout_s)
+
+
+def cluster_id() -> str:
+    """A new id for a cluster."""
+    # Its first byte is fixed: an id that begins with a dash would be taken for an option.
+    return base64.urlsafe_b64encode(b"K" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
 
 
 def answers(bootstrap: str, timeout_s: float = 2.0) -> bool:
