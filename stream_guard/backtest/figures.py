@@ -30,7 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_guard.alerts import ANOMALY_RULE
-from stream_guard.backtest.judge import ANOMALY, Judge, Scenario
+from stream_guard.backtest.judge import Judge, Scenario
+from stream_guard.backtest.sets import ANOMALY
 from stream_guard.backtest.spectrum import Spectrum
 from stream_guard.backtest.view import View
 from stream_guard.detection.state import Context
@@ -81,7 +82,7 @@ def figures(
     scenarios
         Names of typology labels by code.
     """
-    whole = _of_view(judge.whole, judge, standing, days, labelled)
+    whole = of_view(judge.whole, judge, standing, days, labelled)
     return {
         **whole,
         "actions": {label: int(n) for label, n in zip(_LABELS, judge.actions.tolist(), strict=True)},
@@ -103,7 +104,8 @@ def _columns(context: Context) -> dict[str, int]:
     return {**{key: i for i, key in enumerate(context.rule_keys)}, ANOMALY_RULE: ANOMALY}
 
 
-def _of_view(view: View, judge: Judge, standing: Standing, days: float, labelled: bool) -> dict[str, Any]:
+def of_view(view: View, judge: Judge, standing: Standing, days: float, labelled: bool) -> dict[str, Any]:
+    """Figures of one set of rules; arguments as in `figures`."""
     warnings = view.warnings
     warned = warnings > 0
     hits = int(warnings[standing.positive & ~standing.victim].sum())
@@ -197,9 +199,14 @@ def _of_rule(
             "fired": int(judge.fired[column]),
             "not_evaluable": int(judge.not_evaluable[column]),
         }
-    out = {**described, **_of_view(judge.alone[column], judge, standing, days, labelled), "marginal": None}
-    if column in judge.without:
-        less = _of_view(judge.without[column], judge, standing, days, labelled)
+    out = {
+        **described,
+        **of_view(judge.sets.views["alone", column], judge, standing, days, labelled),
+        "marginal": None,
+    }
+    without = judge.sets.views.get(("without", column))
+    if without is not None:
+        less = of_view(without, judge, standing, days, labelled)
         out["marginal"] = {
             "warnings": whole["warnings"] - less["warnings"],
             "hits": _minus(whole["hits"], less["hits"]),

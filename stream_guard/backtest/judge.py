@@ -1,8 +1,6 @@
-"""Gathers what the judged payments led to: for the whole pack, each rule, and the pack without it."""
+"""Gathers what the judged payments led to: for the whole pack, and for other sets of its rules."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,24 +8,20 @@ import numpy.typing as npt
 from stream_guard.alerts import AlertStatus
 from stream_guard.backtest.card_days import CardDay
 from stream_guard.backtest.diary import Diary
+from stream_guard.backtest.sets import Sets, each_rule
 from stream_guard.backtest.view import NOT_YET, Chunk, Opened, View
-from stream_guard.backtest.view_kernels import settle_views
 from stream_guard.detection.batches import Payments
 from stream_guard.detection.decide import PAYEE_REASON, PAYER_REASON
 from stream_guard.detection.features import DAY
 from stream_guard.detection.in_step import Step
-from stream_guard.detection.rules import FIRED, NOT_EVALUABLE
+from stream_guard.detection.rules import FIRED, NOT_EVALUABLE, RuleResults
 from stream_guard.detection.state import Context
 from stream_guard.detection.vocabulary import Action, Side
 
 Flags = npt.NDArray[np.bool_]
-F8 = npt.NDArray[np.float64]
 I4 = npt.NDArray[np.int32]
 I8 = npt.NDArray[np.int64]
 U1 = npt.NDArray[np.uint8]
-
-ANOMALY: Final = -1
-"""Column of the anomaly model in `Judge.alone`."""
 
 
 class Scenario:
@@ -50,13 +44,10 @@ class Judge:
     ----------
     whole
         The pack as it decided, with the warnings that the warning book opened.
-    alone
-        By rule column (`ANOMALY`: the anomaly model): as if nothing else counted. Shadow rules too.
     diary
         What the whole pack did by day; with `keep_warnings` also what it wrote.
-    without
-        By column of a live rule, or `ANOMALY`: as if that did not count. What the detectors learned stays as
-        it was under the whole pack.
+    sets
+        What other sets of rules would have done.
     fired, not_evaluable
         i8[R], payments.
     active
@@ -67,25 +58,15 @@ class Judge:
         i8[rows]: time of the last of these.
     """
 
-    def __init__(self, context: Context, *, keep_warnings: bool = False) -> None:
-        meta = context.meta
-        self._policy = context.policy
-        self._figures = context.policy.figures()
-        self._ttl_ms = context.policy.warning_ttl_s * 1000
-        self._meta = meta
+    def __init__(self, context: Context, sets: Sets | None = None, *, keep_warnings: bool = False) -> None:
+        self._warn_at = context.policy.warn_at
+        self._meta = context.meta
         self._warns = np.array([rule.warn for rule in context.pack.rules], np.bool_)
-        count = len(context.pack.rules)
         self.whole = View()
         self.diary = Diary(keep_warnings)
-        self.alone = {column: View() for column in [*range(count), ANOMALY]}
-        lives = np.flatnonzero(meta.live).tolist()
-        self.without = {column: View() for column in [*lives, ANOMALY]}
-        rules = [np.arange(count) == column for column in self.alone]
-        rules += [meta.live & (np.arange(count) != column) for column in self.without]
-        self._rules: Flags = np.array(rules, np.bool_).reshape(len(rules), count)
-        anomaly = [column == ANOMALY for column in self.alone]
-        self._anomaly: Flags = np.array(anomaly + [column != ANOMALY for column in self.without])
-        self._views = [*self.alone.values(), *self.without.values()]
+        self.sets = each_rule(context) if sets is None else sets
+        self._views = [self.whole, *self.sets.views.values()]
+        count = len(context.pack.rules)
         self.fired: I8 = np.zeros(count, np.int64)
         self.not_evaluable: I8 = np.zeros(count, np.int64)
         self.anomalies = 0
@@ -101,7 +82,15 @@ class Judge:
         self._day = -NOT_YET
         self._cards: list[tuple[I8, I8, Flags]] = []
 
-    def add(self, batch: Payments, step: Step, fraud: Flags, scenario: I4, rows: int) -> None:
+    def add(
+        self,
+        batch: Payments,
+        step: Step,
+        fraud: Flags,
+        scenario: I4,
+        rows: int,
+        results: RuleResults | None = None,
+    ) -> None:
         """Take in a batch of the judged period.
 
         Parameters
@@ -112,6 +101,8 @@ class Judge:
             bool[n] and i4[n], labels.
         rows
             Number of accounts so far.
+        results
+            n rows, of which `sets` are made, where these are not the pack's own.
         """
         self._fit(rows)
         which = np.flatnonzero(step.decided)
@@ -130,15 +121,18 @@ class Judge:
         self.events += len(which)
         self._day = int(chunk.day[-1])
         self.last_ts = max(self.last_ts, int(chunk.ts.max()))
-        results = step.results.fired[which]
-        self.fired += (results == FIRED).sum(axis=0)
-        self.not_evaluable += (results == NOT_EVALUABLE).sum(axis=0)
+        fired = step.results.fired[which]
+        self.fired += (fired == FIRED).sum(axis=0)
+        self.not_evaluable += (fired == NOT_EVALUABLE).sum(axis=0)
         self.actions += np.bincount(step.action[which], minlength=len(Action))
         for row in (chunk.payer, chunk.payee):
             self.active[row[row >= 0]] = True
         frauds = np.flatnonzero(chunk.fraud)
         flagged = self._whole(chunk, step, which)
-        self._sets(chunk, step, which, frauds)
+        flags = step.verdicts.anomaly[which]
+        self.anomalies += int((flags & (PAYER_REASON | PAYEE_REASON) != 0).sum())
+        of_sets = step.results if results is None else results
+        self.sets.add(chunk, RuleResults(of_sets.fired[which], of_sets.score[which]), flags, frauds)
         self._scenarios(chunk, step.action[which], scenario[which], frauds, flagged)
         self._cards.append((chunk.day, chunk.payer, chunk.fraud))
         self._close_days(self._day)
@@ -152,7 +146,7 @@ class Judge:
         self.active = np.concatenate([self.active, np.zeros(more, np.bool_)])
         self.party = np.concatenate([self.party, np.zeros(more, np.bool_)])
         self.last_fraud = np.concatenate([self.last_fraud, np.zeros(more, np.int64)])
-        for view in (self.whole, *self._views):
+        for view in self._views:
             view.fit(len(self.active))
 
     def _close_days(self, until: int) -> None:
@@ -163,7 +157,7 @@ class Judge:
         for number in np.unique(days[over]).tolist():
             that = days == number
             day = CardDay(payers[that], fraud[that], len(self.active))
-            for view in (self.whole, *self._views):
+            for view in self._views:
                 view.cards.close(number, day)
 
     def finish(self) -> None:
@@ -188,55 +182,8 @@ class Judge:
         self.whole.warn(chunk, warnings)
         self.diary.warn(chunk, warnings)
         asks = ((step.results.fired[which] == FIRED) & self._meta.live & self._warns).any(axis=1)
-        flagged: Flags = (payer >= self._policy.warn_at) | (payee >= self._policy.warn_at) | asks
+        flagged: Flags = (payer >= self._warn_at) | (payee >= self._warn_at) | asks
         return flagged
-
-    def _sets(self, chunk: Chunk, step: Step, which: npt.NDArray[np.intp], frauds: I8) -> None:
-        """The rules one by one, and the pack without each."""
-        flags = step.verdicts.anomaly[which]
-        self.anomalies += int((flags & (PAYER_REASON | PAYEE_REASON) != 0).sum())
-        fired = step.results.fired[which]
-        reasoned = np.flatnonzero((fired == FIRED).any(axis=1) | (flags & (PAYER_REASON | PAYEE_REASON) != 0))
-        action, score, warns = self._settle(
-            fired[reasoned], step.results.score[which[reasoned]], flags[reasoned]
-        )
-        warns |= score >= self._policy.warn_at
-        for v, view in enumerate(self._views):
-            told = np.flatnonzero(
-                (score[v, 0] > 0) | (score[v, 1] > 0) | (action[v] > 0) | warns[v].any(axis=0)
-            )
-            at = reasoned[told]
-            view.score(chunk, at, score[v, 0, told], score[v, 1, told], action[v, told])
-            opened = view.openings(chunk, at, warns[v, 0, told], warns[v, 1, told], self._ttl_ms)
-            view.warn(chunk, opened)
-            if len(frauds):
-                view.follow(chunk, frauds)
-
-    def _settle(self, fired: U1, score: F8, flags: U1) -> tuple[U1, F8, Flags]:
-        k, sets = len(fired), len(self._views)
-        out = np.empty((sets, k), np.uint8), np.empty((sets, 2, k)), np.empty((sets, 2, k), np.bool_)
-        settle_views(
-            np.ascontiguousarray(fired),
-            np.ascontiguousarray(score),
-            self._meta.side,
-            self._meta.action,
-            self._meta.police,
-            self._warns,
-            flags & PAYER_REASON != 0,
-            flags & PAYEE_REASON != 0,
-            # A backtest reads no risk signals.
-            np.zeros(k, np.bool_),
-            self._figures,
-            self._rules,
-            self._anomaly,
-            *out,
-        )
-        return out
-
-    def compile(self) -> None:
-        """Compile what `add` calls."""
-        rules = len(self.fired)
-        self._settle(np.empty((0, rules), np.uint8), np.empty((0, rules)), np.empty(0, np.uint8))
 
     def _scenarios(self, chunk: Chunk, action: U1, scenario: I4, frauds: I8, flagged: Flags) -> None:
         if not len(frauds):

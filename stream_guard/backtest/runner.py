@@ -116,7 +116,7 @@ def run(
     """
     judge = Judge(context, keep_warnings=keep_picture)
     # What is compiled once an installation is no part of events/s.
-    judge.compile()
+    judge.sets.compile()
     InStep(context).run(empty_payments())
     started = clock()
     bank = InStep(context)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from stream_guard.alerts import AlertStatus
-from stream_guard.backtest.judge import ANOMALY, Judge
+from stream_guard.backtest.judge import Judge
+from stream_guard.backtest.sets import ANOMALY
 from stream_guard.backtest.view import NOT_YET, Chunk, Opened, View
 from stream_guard.detection.in_step import InStep
 from tests.detection.builders import EAGER_ANOMALY, context
@@ -90,10 +91,11 @@ def test_views_open_the_warnings_that_the_book_opens(seed: int) -> None:
     none = np.zeros(len(stream), np.bool_)
     judge.add(batch, step, none, np.zeros(len(stream), np.int32), len(bank.profiles))
     judge.finish()
-    column = next(
-        column for column, view in judge.without.items() if column != ANOMALY and judge.fired[column] == 0
+    view = next(
+        view
+        for (kind, column), view in judge.sets.views.items()
+        if kind == "without" and column != ANOMALY and judge.fired[column] == 0
     )
-    view = judge.without[column]
     alerts = [alert for said in step.said for alert in said.alerts if alert.status is AlertStatus.OPENED]
     assert len(alerts) > 3
     assert judge.whole.warnings.sum() == len(alerts)
