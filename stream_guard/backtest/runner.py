@@ -121,12 +121,12 @@ def run(
     started = clock()
     bank = InStep(context)
     refused: dict[str, int] = {}
-    facts = _take_facts(bank, inputs.facts)
+    facts = take_facts(bank, inputs.facts)
     labels = EventLabels(inputs.history)
     total, read, warming = len(inputs.history), 0, True
     file = DecisionsFile(decisions) if decisions is not None else None
     try:
-        for batch, fraud, scenario in _batches(inputs, context, labels, at_once, refused):
+        for batch, fraud, scenario in batches(inputs, context, labels, at_once, refused):
             if batch is None:
                 read += len(fraud)
                 tell(Progress(read, total, clock() - started))
@@ -184,7 +184,8 @@ def _nothing_judged(judged: Period, refused: Mapping[str, int]) -> str:
     )
 
 
-def _take_facts(bank: InStep, updates: tuple[Mapping[str, Any], ...]) -> int:
+def take_facts(bank: InStep, updates: tuple[Mapping[str, Any], ...]) -> int:
+    """Give a bank the facts of its accounts; how many of the updates were any."""
     count = 0
     for update in updates:
         parsed = parse_account_update(orjson.dumps(dict(update)))
@@ -195,7 +196,7 @@ def _take_facts(bank: InStep, updates: tuple[Mapping[str, Any], ...]) -> int:
     return count
 
 
-def _batches(
+def batches(
     inputs: Inputs, context: Context, labels: EventLabels, at_once: int, refused: dict[str, int]
 ) -> Iterator[tuple[Payments | None, Flags, I4]]:
     """Accepted payments with their labels, those before the judged period apart from those in it.

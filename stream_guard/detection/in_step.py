@@ -69,6 +69,8 @@ class Step(NamedTuple):
         i8[n]: numbers of the accounts, which stay; -1 for a party that is no account.
     said
         In order of the payments; those about which nothing is said are left out.
+    matrix
+        f8[n, N]: the features that it was decided on.
     """
 
     decided: npt.NDArray[np.bool_]
@@ -79,6 +81,7 @@ class Step(NamedTuple):
     payer_rows: I8
     payee_rows: I8
     said: list[Said]
+    matrix: npt.NDArray[np.float64]
 
 
 class InStep:
@@ -134,6 +137,7 @@ class InStep:
             payer_rows=payer_rows,
             payee_rows=payee_rows,
             said=[],
+            matrix=matrix,
         )
         home, clocks = self._clocks(batch, status, flags)
         worth: list[tuple[int, int, int]] = []
@@ -179,6 +183,8 @@ class InStep:
             legs, matrix, repeat = take(legs, which), matrix[which], repeat[which]
         late = np.zeros(len(which), np.bool_)
         results, verdicts = evaluate(legs, matrix, state, late, repeat)
+        if len(which) < len(step.matrix):
+            step.matrix[which] = matrix
         action = np.where(repeat, legs.stored_action, verdicts.action).astype(np.uint8)
         remember(legs, action, ~repeat, state)
         step.action[which] = action
@@ -259,6 +265,7 @@ def _joined(steps: Sequence[Step]) -> Step:
             for start, step in zip(starts, steps, strict=False)
             for said in step.said
         ],
+        matrix=np.concatenate([step.matrix for step in steps]),
     )
 
 

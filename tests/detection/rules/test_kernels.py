@@ -19,7 +19,9 @@ from stream_guard.detection.hashing import text_code
 from stream_guard.detection.rules import compile_pack, judge, load_pack
 from stream_guard.detection.rules.compiler import FIRED, NOT_EVALUABLE, NOT_FIRED, CompiledPack
 from stream_guard.detection.rules.emitter import NAME, Emittable, source
+from stream_guard.detection.rules.evaluator import truth, value
 from stream_guard.detection.rules.pack import EXAMPLE
+from stream_guard.tuning import arrays as by_column
 
 NUMBERS = ["payer.in_sum_24h", "payer.out_sum_24h", "txn.amount", "payee.in_count_7d"]
 FLAGS = ["pair.seen_before", "txn.night"]
@@ -126,6 +128,23 @@ def _agree(compiled: CompiledPack, matrix: np.ndarray[Any, Any], params: dict[st
             expected = judge(rule, row, NOW, params)
             got = int(fired[position, column]), float(score[position, column])
             assert got == expected, f"{rule.when}\n{rule.score}\n{row}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(_condition(), _number(), _rows(4))
+def test_whole_columns_say_what_the_evaluator_says(
+    when: str, score: str, matrix: np.ndarray[Any, Any]
+) -> None:
+    rule = load_pack(_pack([(when, score)]), "random").rules[0]
+    with np.errstate(all="ignore"):
+        found = by_column.truth(rule.when, lambda name: matrix[:, INDEX[name]], PARAMS)
+        scores = np.broadcast_to(
+            by_column.values(rule.score, lambda name: matrix[:, INDEX[name]], PARAMS), len(matrix)
+        )
+    for position, row in enumerate(matrix.tolist()):
+        said = truth(rule.when, row, PARAMS)
+        assert (found.true[position], found.false[position]) == (said is True, said is False)
+        np.testing.assert_equal(scores[position], value(rule.score, row, PARAMS))
 
 
 @settings(max_examples=150, deadline=None)

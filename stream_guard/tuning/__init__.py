@@ -1,0 +1,1 @@
+"""From a bank's own history to the parameters of its rules."""
