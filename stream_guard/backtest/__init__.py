@@ -16,8 +16,9 @@ out. The protocol:
 from __future__ import annotations
 
 from stream_guard.backtest.labels import LABELS, AccountLabels, account_labels
+from stream_guard.backtest.passage import Inputs, Progress
 from stream_guard.backtest.period import Period, PeriodError, period
-from stream_guard.backtest.runner import Inputs, Progress, Result, run
+from stream_guard.backtest.runner import Result, run
 
 __all__ = [
     "LABELS",

@@ -84,6 +84,25 @@ class Step(NamedTuple):
     matrix: npt.NDArray[np.float64]
 
 
+class Counted(NamedTuple):
+    """A batch after its rows were counted: all that is left to do depends on what decides.
+
+    Attributes
+    ----------
+    matrix
+        f8[n, N] without risk signals.
+    status, stored, flags, payer_rows, payee_rows
+        As `Profiles.both_hops` gives them.
+    """
+
+    matrix: npt.NDArray[np.float64]
+    status: npt.NDArray[np.uint8]
+    stored: npt.NDArray[np.uint8]
+    flags: npt.NDArray[np.uint8]
+    payer_rows: I8
+    payee_rows: I8
+
+
 class InStep:
     """All partitions of a bank, in one place.
 
@@ -91,13 +110,15 @@ class InStep:
     ----------
     context
         What decides; `context.bank.partitions` are simulated, each with detectors and warnings of its own.
+    beside
+        A bank whose rows this one shares; the two decide the same batches, by `side_by_side`.
     """
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, beside: InStep | None = None) -> None:
         self.context = context
         self.states = [PartitionState(context) for _ in range(context.bank.partitions)]
         # An account has one partition, so that common rows are what rows apart would be.
-        self.profiles = self.states[0].profiles
+        self.profiles = (beside or self).states[0].profiles
         for state in self.states:
             state.profiles = self.profiles
 
@@ -113,13 +134,18 @@ class InStep:
         answer
             Whether decision messages are written, which takes as long as all the rest where many are.
         """
-        steps = [self._run(part, answer) for part in _without_twins(batch)]
-        return steps[0] if len(steps) == 1 else _joined(steps)
+        return side_by_side([self], batch, answer=answer)[0]
 
-    def _run(self, batch: Payments, answer: bool) -> Step:
+    def count(self, batch: Payments) -> Counted:
+        """Count payments in the rows of both accounts; none is sent twice."""
+        matrix = np.empty((size(batch), N))
+        return Counted(matrix, *self.profiles.both_hops(batch, matrix))
+
+    def decide(self, batch: Payments, counted: Counted, answer: bool) -> Step:
+        """Decide payments that were counted."""
         n = size(batch)
-        matrix = np.empty((n, N))
-        status, stored, flags, payer_rows, payee_rows = self.profiles.both_hops(batch, matrix)
+        status, stored, flags, payer_rows, payee_rows = counted[1:]
+        matrix = counted.matrix.copy()
         # As in legs: what they do not carry is not seen.
         matrix[:, FIRST] = carried(matrix[:, FIRST], self.context.first_hop_columns)
         good, repeat = status <= SEEN, status == SEEN
@@ -231,6 +257,27 @@ class InStep:
         """Begin anew with warnings: none is open, and nothing is silenced."""
         for state in self.states:
             state.book = WarningBook(self.context.policy, state.tallies, state.day_of)
+
+
+def side_by_side(banks: Sequence[InStep], batch: Payments, *, answer: bool = True) -> list[Step]:
+    """Decide the same payments in several banks that share their rows, which are counted once.
+
+    Each bank's results are what it would have given alone, but for payments sent again: these are answered
+    with the action that the last bank stored.
+
+    Parameters
+    ----------
+    banks
+        The first one, and others made beside it.
+    batch, answer
+        As for `InStep.run`.
+    """
+    steps: list[list[Step]] = [[] for _ in banks]
+    for part in _without_twins(batch):
+        counted = banks[0].count(part)
+        for bank, done in zip(banks, steps, strict=True):
+            done.append(bank.decide(part, counted, answer))
+    return [done[0] if len(done) == 1 else _joined(done) for done in steps]
 
 
 def _without_twins(batch: Payments) -> Iterator[Payments]:

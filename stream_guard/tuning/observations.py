@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stream_guard.backtest.labels import EventLabels
-from stream_guard.backtest.runner import AT_ONCE, Inputs, Progress, batches, take_facts
+from stream_guard.backtest.passage import AT_ONCE, Inputs, Passage, Progress
 from stream_guard.detection.batches import Payments
-from stream_guard.detection.in_step import InStep, Step
+from stream_guard.detection.in_step import Step
 from stream_guard.detection.state import Context
 
 Flags = npt.NDArray[np.bool_]
@@ -57,16 +56,8 @@ def observe(
     context
         What decides meanwhile. Legs carry the features that its pack names: no others can be looked at.
     tell
-        Called after every piece of the file, with 0 seconds.
+        Called after every piece of the file.
     """
-    bank = InStep(context)
-    take_facts(bank, inputs.facts)
-    read, total = 0, len(inputs.history)
-    for batch, fraud, _ in batches(inputs, context, EventLabels(inputs.history), at_once, {}):
-        if batch is None:
-            read += len(fraud)
-            tell(Progress(read, total, 0.0))
-            continue
-        step = bank.run(batch, answer=False)
-        if batch.ts[0] >= inputs.period.start:
-            yield Observed(batch, step, fraud, len(bank.profiles))
+    passage = Passage(inputs, [context], tell=tell, at_once=at_once)
+    for batch, (step,), fraud, _ in passage.judged():
+        yield Observed(batch, step, fraud, passage.accounts)

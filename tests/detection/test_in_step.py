@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -17,12 +18,26 @@ from stream_guard.detection import pipeline
 from stream_guard.detection.batches import Payments, empty_payments, part_of, size
 from stream_guard.detection.columns import payments
 from stream_guard.detection.hashing import murmur2_partition
-from stream_guard.detection.in_step import InStep, Step
+from stream_guard.detection.in_step import InStep, Step, side_by_side
+from stream_guard.detection.policy import load_policy
+from stream_guard.detection.rules import compile_pack, load_pack
+from stream_guard.detection.rules.pack import EXAMPLE
 from stream_guard.detection.state import Context, PartitionState
 from stream_guard.detection.vocabulary import Action, Reject
 from stream_guard.events import parse_transactions
 from stream_guard.streaming import legs as frames
-from tests.detection.builders import DAY, EAGER_ANOMALY, HOUR, NOON, Event, context, event, ordinary
+from tests.detection.builders import (
+    DAY,
+    EAGER_ANOMALY,
+    HOUR,
+    KERNELS,
+    NOON,
+    POLICY_TEXT,
+    Event,
+    context,
+    event,
+    ordinary,
+)
 from tests.detection.streams import random_stream
 
 PARTITIONS = 3
@@ -216,3 +231,31 @@ def test_without_answers_everything_else_is_the_same() -> None:
     assert alerts([silent]) == alerts([spoken])
     assert decisions([silent]) == []
     assert np.array_equal(silent.action, spoken.action)
+
+
+def test_banks_side_by_side_decide_as_each_would_alone() -> None:
+    batch = columns_of(busy_stream(4), three())
+    strict = load_policy(POLICY_TEXT, "policy.yaml", deadline_ms=0, warn_at=20.0)
+    # Fewer rules see fewer features, and learn from payments that the others interrupt.
+    few = load_pack(EXAMPLE, "example.yaml")
+    others = [three(), replace(three(), policy=strict, pack=compile_pack(few, KERNELS))]
+    banks = [InStep(others[0])]
+    banks.append(InStep(others[1], beside=banks[0]))
+    edges = [0, 70, 71, size(batch)]
+    together = [side_by_side(banks, part_of(batch, a, b)) for a, b in pairwise(edges)]
+    for number, where in enumerate(others):
+        alone = in_step(batch, where, [70, 71])
+        for mine, step in zip(alone, (steps[number] for steps in together), strict=True):
+            decided = mine.decided
+            assert np.array_equal(decided, step.decided)
+            assert np.array_equal(mine.action[decided], step.action[decided])
+            assert np.array_equal(mine.results.fired[decided], step.results.fired[decided])
+            for own, beside in zip(mine.verdicts, step.verdicts, strict=True):
+                assert np.array_equal(own[decided], beside[decided], equal_nan=True)
+            told = [
+                (alert.warning_id, alert.status, alert.score) for said in mine.said for alert in said.alerts
+            ]
+            assert told == [
+                (alert.warning_id, alert.status, alert.score) for said in step.said for alert in said.alerts
+            ]
+    assert any(said.alerts for steps in together for said in steps[1].said)
