@@ -2,7 +2,7 @@
 
 ``python -m tests.chaos.faulty_worker worker -c FILE`` runs ``stream-guard`` after wrapping the methods at
 which a process can die in a bad moment. What happens there is said by the file that CHAOS_FAULT_FILE names,
-read each time: absent, nothing happens. A point kills the process, once; `slow` delays every send.
+read each time: absent, nothing happens.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from stream_guard.cli import main
+from stream_guard.detection.features import INDEX
+from stream_guard.detection.profiles import Profiles
+from stream_guard.detection.rules import CompiledPack
 from stream_guard.streaming.kafka_state import KafkaState
 from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.transport import LoopConsumerThread
@@ -42,6 +45,12 @@ class Point(StrEnum):
     """Between the transaction and the commit of the group's offsets."""
     RECOVERY = "recovery"
     """After a partition was fenced and read, before it is loaded."""
+    FIRST_KERNEL = "first_kernel"
+    """No death: counting payments of so much money at their payers fails, as by a defect of ours."""
+    SECOND_KERNEL = "second_kernel"
+    """No death: the same at their payees."""
+    RULES = "rules"
+    """No death: the same in evaluating them."""
     SLOW = "slow"
     """No death: every batch of outputs waits for so many seconds."""
 
@@ -65,6 +74,12 @@ class Faults:
         except FileNotFoundError:
             return None
         return float(number or 0) if planted == point else None
+
+    def fail(self, point: Point, amounts: Any) -> None:
+        """Raise if payments of one of these amounts are to fail here."""
+        amount = self.seconds(point)
+        if amount is not None and amount in amounts:
+            raise ZeroDivisionError(f"planted: {point}")
 
     def meet(self, point: Point) -> None:
         """Die here if that is planted."""
@@ -110,6 +125,21 @@ def plant(faults: Faults) -> None:
             faults.meet(Point.RECOVERY)
         return original(self, *args, **kwargs)
 
+    def payer_hop(self: Any, original: Callable[..., Any], batch: Any) -> Any:
+        faults.fail(Point.FIRST_KERNEL, batch.amount)
+        return original(self, batch)
+
+    def payee_hop(self: Any, original: Callable[..., Any], legs: Any, matrix: Any) -> Any:
+        faults.fail(Point.SECOND_KERNEL, legs.amount)
+        return original(self, legs, matrix)
+
+    def evaluate(self: Any, original: Callable[..., Any], matrix: Any, *args: Any) -> Any:
+        faults.fail(Point.RULES, matrix[:, INDEX["txn.amount"]])
+        return original(self, matrix, *args)
+
+    _wrap(Profiles, payer_hop)
+    _wrap(Profiles, payee_hop)
+    _wrap(CompiledPack, evaluate)
     _wrap(AIOKafkaProducer, send_batch)
     _wrap(AIOKafkaProducer, commit_transaction)
     _wrap(KafkaState, flush)

@@ -12,8 +12,8 @@ import orjson
 
 from stream_guard.detection.hashing import murmur2_partition
 
-NOON = 1_763_956_800_000
-"""2025-11-24T12:00:00+08:00: behind any clock that runs these tests, ahead of no payment of theirs."""
+NOON = 1_767_268_800_000
+"""2026-01-01T12:00:00Z: within the history that these are sent among."""
 
 DAY = 86_400_000
 PAYER, PAYEE = "A1", "B1"
@@ -118,7 +118,7 @@ _AMOUNTS = {
 
 _TIMES = {
     "invalid": (
-        "0", "-1", "null", "true", "[]", "{}", '""', '"now"', '"1763956800000"', "1763956800000.5", "1e400",
+        "0", "-1", "null", "true", "[]", "{}", '""', '"now"', '"1767268800000"', "1767268800000.5", "1e400",
         "NaN", "9" * 400,
         str(NOON // 1000),  # seconds
         str(NOON * 1000),  # microseconds
@@ -127,7 +127,7 @@ _TIMES = {
         '"2025-11-24"', '"2025-11-24T12:00:00"', '"2025-02-30T12:00:00Z"', '"2025-11-24T25:00:00Z"',
         '"24.11.2025 12:00"', '"2025-11-24T12:00:00+99:00"', '"' + "2" * 5_000 + '"',
     ),
-    "not_json": ("01763956800000", "2025-11-24"),
+    "not_json": ("01767268800000", "2025-11-24"),
 }  # fmt: skip
 
 _IDS = ("event_id", "account", "counterparty", "device_id", "ip")
@@ -242,7 +242,7 @@ def poisoned_payments(partitions: int, now_ms: int) -> Iterator[Poison]:
     for minutes in (6, 60 * 24, 60 * 24 * 365 * 20):
         later = orjson.dumps(good(ts=now_ms + minutes * 60_000))
         yield _keyed(f"{minutes} minutes ahead", later, "future")
-    for days in (32, 365, 365 * 30):
+    for days in (33, 365, 365 * 30):
         yield _keyed(f"{days} days behind", orjson.dumps(good(ts=NOON - days * DAY)), "too_old")
 
 
