@@ -197,7 +197,7 @@ def history(tmp_path: Path) -> Path:
         (["--map", "account"], "write CANONICAL=COLUMN"),
         (["--map", "account=x", "--map", "account=y"], "names account twice"),
         (["--map", "is_fraud=x"], "'is_fraud' is no canonical column"),
-        (["--accounts", "none.csv"], "none.csv cannot be read"),
+        (["--accounts", "none.csv"], "none.csv: there is no such file"),
     ],
 )
 def test_replay_refuses_options_that_cannot_be_meant(

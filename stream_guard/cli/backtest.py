@@ -2,62 +2,47 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
 
 import orjson
 import typer
 
-from stream_guard.cli.common import CommandError, ConfigOption, Exit, mapping_of, say, settings_of
+from stream_guard.cli.common import CommandError, ConfigOption, Exit, say, settings_of
+from stream_guard.cli.histories import (
+    AccountsOption,
+    FromOption,
+    HistoryArgument,
+    MapOption,
+    PackOption,
+    PartitionsOption,
+    PolicyOption,
+    UntilOption,
+    WarmUpOption,
+    context_of,
+    inputs_of,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
-    from stream_guard.backtest import Progress, Result
+    from stream_guard.backtest.picture import Picture
     from stream_guard.detection.state import Context
-    from stream_guard.settings import Settings
-
-PLAIN_EVERY_S = 5.0
-"""Seconds between two lines where no terminal can show a bar."""
 
 
 def backtest(
-    history: Annotated[
-        Path, typer.Argument(metavar="HISTORY", help="Parquet file of payments.", show_default=False)
-    ],
-    accounts: Annotated[
-        Path | None,
-        typer.Option(help="Accounts file (CSV, also gzipped): facts for detection, labels for judging."),
-    ] = None,
-    pack: Annotated[Path | None, typer.Option(help="Rule pack instead of the settings'.")] = None,
-    policy: Annotated[Path | None, typer.Option(help="Policy instead of the settings'.")] = None,
+    history: HistoryArgument,
+    accounts: AccountsOption = None,
+    pack: PackOption = None,
+    policy: PolicyOption = None,
     config: ConfigOption = None,
-    begin: Annotated[
-        str | None,
-        typer.Option("--from", help="Judge from here: a date, or a fraction of the history such as 0.6."),
-    ] = None,
-    until: Annotated[
-        str | None, typer.Option("--until", "--to", help="Stop before: a date, or a fraction of the history.")
-    ] = None,
-    warm_up: Annotated[
-        str | None,
-        typer.Option("--warmup", help="Instead of --from: how long the beginning only warms (30d)."),
-    ] = None,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map", metavar="CANONICAL=COLUMN", help="Where the file has another name; repeatable."
-        ),
-    ] = None,
-    partitions: Annotated[
-        int | None,
-        typer.Option(min=1, max=1000, help="Partitions to simulate; the settings', else 1."),
-    ] = None,
+    begin: FromOption = None,
+    until: UntilOption = None,
+    warm_up: WarmUpOption = None,
+    mapping: MapOption = None,
+    partitions: PartitionsOption = None,
     json: Annotated[Path | None, typer.Option(help="File to write all figures to; - is the screen.")] = None,
     decisions: Annotated[
         Path | None, typer.Option(help="Parquet file to write the decision on every judged payment to.")
@@ -73,27 +58,10 @@ def backtest(
     the accounts file says about fraud) are for judging: detection never sees them. Nothing is late, and no
     risk signals are read. Set the time zone of the history: STREAM_GUARD_BANK__TIMEZONE=UTC.
     """
-    from stream_guard.backtest import LABELS, Inputs, account_labels, period, run
-    from stream_guard.history import History, account_updates
+    from stream_guard.backtest import run
 
-    columns = mapping_of(mapping or [])
-    for name, column in columns.items():
-        if column in LABELS:
-            raise CommandError(
-                f"--map {name}={column}: {column} is a label, which detection must not see.", Exit.USAGE
-            )
     settings = settings_of(config)
-    source = History(history, columns)
-    first, last = source.first_ts(), source.last_ts()
-    if first is None or last is None:
-        raise CommandError(f"{history} holds no payment: there is nothing to judge.", Exit.USAGE)
-    zone = ZoneInfo(settings.bank.timezone)
-    inputs = Inputs(
-        source,
-        period(first, last, zone, begin=begin, until=until, warm_up=warm_up),
-        tuple(account_updates(accounts, first)) if accounts else (),
-        account_labels(accounts) if accounts else None,
-    )
+    inputs = inputs_of(settings, history, accounts, mapping, begin=begin, until=until, warm_up=warm_up)
     if report is not None:
         _make_folder(report)
     for path in (json, decisions):
@@ -101,14 +69,12 @@ def backtest(
             raise CommandError(f"{path} cannot be written: there is no folder {path.parent}.", Exit.USAGE)
         if path is not None and path.is_dir():
             raise CommandError(f"{path} cannot be written: it is a folder.", Exit.USAGE)
-    context = _context(
-        settings, pack, policy, partitions or settings.partitions or 1, emit_all=decisions is not None
-    )
+    context = context_of(settings, pack, policy, partitions, emit_all=decisions is not None)
     try:
-        with _progress(len(source)) as tell:
+        with progress_bar(len(inputs.history)) as tell:
             result = run(inputs, context, decisions=decisions, keep_picture=report is not None, tell=tell)
-        if report is not None:
-            _write_report(report, result, context, history, accounts)
+        if report is not None and result.picture is not None:
+            _write_report(report, result.document, result.picture, context, history, accounts)
     except OSError as error:
         raise CommandError(f"A file failed while it ran: {error}.") from error
     document = result.document
@@ -131,11 +97,15 @@ def _make_folder(folder: Path) -> None:
 
 
 def _write_report(
-    folder: Path, result: Result, context: Context, history: Path, accounts: Path | None
+    folder: Path,
+    document: Mapping[str, Any],
+    picture: Picture,
+    context: Context,
+    history: Path,
+    accounts: Path | None,
 ) -> None:
     from stream_guard.backtest.report import About, page
 
-    assert result.picture is not None
     about = About(
         history=history.name,
         accounts=accounts.name if accounts else None,
@@ -145,31 +115,8 @@ def _write_report(
         made=f"Made on {datetime.now(UTC):%Y-%m-%d} by stream-guard {version('stream-guard')}.",
     )
     path = folder / "index.html"
-    path.write_text(page(result.document, result.picture, about), encoding="utf-8")
+    path.write_text(page(document, picture, about), encoding="utf-8")
     say(f"The report is {path}.")
-
-
-def _context(
-    settings: Settings, pack: Path | None, policy: Path | None, partitions: int, *, emit_all: bool
-) -> Context:
-    """What decides: the settings', but for what was asked for; without a deadline."""
-    from stream_guard.context import load_context
-    from stream_guard.warm_up import warm_up
-
-    changed: dict[str, Any] = {}
-    for name, path in (("pack", pack), ("policy", policy)):
-        if path is not None:
-            if not path.is_file():
-                raise CommandError(f"--{name} {path}: there is no such file.", Exit.USAGE)
-            changed[name] = path
-    timeless = settings.policy.model_copy(update={"deadline_ms": 0})
-    chosen = settings.model_copy(
-        update={"models": settings.models.model_copy(update=changed), "policy": timeless}
-    )
-    context = replace(load_context(chosen, partitions), emit_all=emit_all, audit=False)
-    # Compiling is no part of events/s.
-    warm_up(context)
-    return context
 
 
 def summary(document: Mapping[str, Any]) -> str:
@@ -187,7 +134,7 @@ def summary(document: Mapping[str, Any]) -> str:
     when = document["period"]
     refused = sum(document["refused"].values())
     rows = [
-        ("pack", f"{document['pack']}, {document['partitions']} partitions"),
+        ("pack", f"{document['pack']}, {_partitions(document['partitions'])}"),
         ("judged", f"{when['from']} until {when['until']}, {document['judged_events']:,} payments"),
         ("refused", f"{refused:,} payments" if refused else None),
         (
@@ -227,58 +174,13 @@ def summary(document: Mapping[str, Any]) -> str:
     return "\n".join(f"{name:<15} {text}" for name, text in rows if text is not None)
 
 
+def _partitions(count: int) -> str:
+    return "1 partition" if count == 1 else f"{count} partitions"
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
 def _percent(value: float | None, after: str = "") -> str:
     return "-" if value is None else f"{value:.1%}{after}"
-
-
-def progress_line(progress: Progress, total: int) -> str:
-    """How far a run is, in words.
-
-    Examples
-    --------
-    >>> from stream_guard.backtest import Progress
-    >>> progress_line(Progress(events=50_000, total=200_000, seconds=2.0), 200_000)
-    '50,000 of 200,000 payments, 25,000 a second, 6 s left'
-    """
-    rate = progress.events / progress.seconds if progress.seconds else 0.0
-    left = f", {(total - progress.events) / rate:,.0f} s left" if rate else ""
-    return f"{progress.events:,} of {total:,} payments, {rate:,.0f} a second{left}"
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[Progress], None]]:
-    """How far it is: a bar on a terminal, a line now and then elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    if console.is_terminal:
-        columns = (
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        with Bar(*columns, console=console) as bar:
-            task = bar.add_task("", total=total, rate="")
-
-            def show(progress: Progress) -> None:
-                rate = progress.events / progress.seconds if progress.seconds else 0.0
-                bar.update(task, completed=progress.events, rate=f"{rate:,.0f}/s")
-
-            yield show
-    else:
-        next_line = time.monotonic() + PLAIN_EVERY_S
-
-        def line(progress: Progress) -> None:
-            nonlocal next_line
-            if time.monotonic() >= next_line:
-                next_line = time.monotonic() + PLAIN_EVERY_S
-                say(progress_line(progress, total))
-
-        yield line
