@@ -44,6 +44,7 @@ def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "demo",
         "topics",
         "doctor",
+        "access",
         "replay",
         "backtest",
         "alerts",
@@ -240,3 +241,16 @@ def test_a_defect_of_ours_is_not_dressed_up_as_a_sentence(monkeypatch: pytest.Mo
     monkeypatch.setattr("stream_guard.cli.write_json", fail)
     with pytest.raises(ZeroDivisionError):
         main(["schema", "alert"])
+
+
+def test_access_shows_what_each_role_may_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["access", "show", "--json"]) == 0
+    roles = json.loads(capsys.readouterr().out)
+    assert {"core-banking", "worker", "investigators", "ops"} <= set(roles)
+    writes = {entry["name"] for entry in roles["investigators"] if entry["operation"] == "write"}
+    assert writes == {"dispositions"}
+
+
+def test_access_refuses_a_role_that_does_not_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["access", "grant", "king"]) == Exit.USAGE
+    assert "There is no role 'king'" in capsys.readouterr().err

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from stream_guard import __version__
-from stream_guard.cli import alerts, dead_letters, processes, rules, topics
+from stream_guard.cli import access, alerts, dead_letters, processes, rules, topics
 from stream_guard.cli.backtest import backtest
 from stream_guard.cli.common import CommandError, ConfigOption, Exit, say, settings_of, write_json
 from stream_guard.cli.doctor import doctor
@@ -33,6 +33,7 @@ app = typer.Typer(
 app.command("worker")(processes.worker)
 app.command("demo")(processes.demo)
 app.add_typer(topics.app, name="topics")
+app.add_typer(access.app, name="access")
 app.command("doctor")(doctor)
 app.command("replay")(replay)
 app.command("backtest")(backtest)

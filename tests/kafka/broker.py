@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
@@ -68,6 +68,8 @@ class Broker:
     controller, cluster
         Port of its controller and id of its cluster, where `properties` make it one of several by
         ``controller.quorum.voters``.
+    ready
+        Whether it is up; by default, whether it answers without security on `port`.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Broker:
         aside: int = 0,
         controller: int = 0,
         cluster: str = "",
+        ready: Callable[[], bool] | None = None,
     ) -> None:
         self._java = java()
         self._jars = jars()
@@ -91,6 +94,7 @@ class Broker:
         self.aside_port = free_port() if aside else 0
         self._aside = aside
         self.bootstrap = f"127.0.0.1:{self.port}"
+        self._ready = ready or (lambda: answers(self.bootstrap))
         self._child: Child | None = None
         self._configure(self._extra)
         self._format(cluster or cluster_id())
@@ -196,7 +200,7 @@ class Broker:
         child = self.child
         deadline = time.monotonic() + START_S
         while child.returncode is None and time.monotonic() < deadline:
-            if answers(self.bootstrap):
+            if self._ready():
                 return
             time.sleep(0.1)
         state = f"did not answer within {START_S:.0f} s" if child.returncode is None else "ended at its start"
