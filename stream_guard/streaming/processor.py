@@ -39,6 +39,11 @@ POLL_S = 0.002
 LEASE_LOOK_S = 0.05
 """How often a flush that waits for outputs looks whether the lease still holds."""
 
+WHY_FENCED = (
+    "This one was away for longer than its session, or another worker runs under the same instance id: each "
+    "needs its own"
+)
+
 CHUNK = 1_000
 """Records of one fetch applied at a time: 5-10 ms, then sockets, heartbeats and flushes get their turn."""
 
@@ -197,7 +202,7 @@ class Processor:
             try:
                 await asyncio.gather(*(self._flush(partition) for partition in partitions))
             except Fenced as fenced:
-                die(f"fenced: {fenced}", cause=Cause.FENCED)
+                die(f"fenced: {fenced}. {WHY_FENCED}", cause=Cause.FENCED)
             except Exception as error:
                 logger.exception("a flush failed")
                 die(f"a flush failed: {error!r}")

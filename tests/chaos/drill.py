@@ -32,6 +32,9 @@ WAIT_S = 300.0
 STOPS_WITHIN_S = 10.0
 """SIGTERM ends a worker within that, says the README."""
 
+FLUSHES = {"STREAM_GUARD_STATE__FLUSH_INTERVAL_S": "1.0"}
+"""As in production: what was done since the last one is done again after a kill."""
+
 FENCED = 70
 """Exit code of a worker that must not go on, and is to be started again."""
 
@@ -83,7 +86,8 @@ class Drill:
         self.folder = folder
         self.random = random.Random(seed)
         self.partitions = partitions
-        self.environment: Env = {**kafka.topics(partitions=partitions), **AUDIT, **(environment or {})}
+        topics = kafka.topics(partitions=partitions)
+        self.environment: Env = {**topics, **AUDIT, **FLUSHES, **(environment or {})}
         self.settings = settings_of(self.environment)
         self.history = histories.made_up(seed, payments, busy_payments=min(400, payments // 120 * 2))
         self.workers: dict[str, Worker] = {}
@@ -235,6 +239,7 @@ class Drill:
         for instance, worker in list(self.workers.items()):
             code = worker.child.returncode
             if code is not None:
+                worker.child.wait(WAIT_S)
                 logger.info("%s ended by itself with %d", instance, code)
                 self.ended.append((instance, code))
                 self.workers[instance] = self.launch(instance)

@@ -24,7 +24,6 @@ from stream_guard.detection.features import INDEX
 from stream_guard.detection.profiles import Profiles
 from stream_guard.detection.rules import CompiledPack
 from stream_guard.streaming.kafka_state import KafkaState
-from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.transport import LoopConsumerThread
 
 VARIABLE = "CHAOS_FAULT_FILE"
@@ -44,7 +43,7 @@ class Point(StrEnum):
     DURABLE = "durable"
     """Between the transaction and the commit of the group's offsets."""
     RECOVERY = "recovery"
-    """After a partition was fenced and read, before it is loaded."""
+    """After the former owner was fenced and the state was read, before any work on it."""
     FIRST_KERNEL = "first_kernel"
     """No death: counting payments of so much money at their payers fails, as by a defect of ours."""
     SECOND_KERNEL = "second_kernel"
@@ -61,7 +60,7 @@ class Faults:
     Parameters
     ----------
     file
-        Holds a point and, for `slow`, seconds; another process writes and removes it.
+        Holds a point and, where one goes with it, a number; another process writes and removes it.
     """
 
     def __init__(self, file: Path) -> None:
@@ -90,7 +89,6 @@ class Faults:
 
 def plant(faults: Faults) -> None:
     """Wrap the methods; an AttributeError when one of them is gone."""
-    loads = 0
 
     async def send_batch(
         self: Any, original: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
@@ -118,12 +116,10 @@ def plant(faults: Faults) -> None:
         faults.meet(Point.DURABLE)
         return await original(self, *args, **kwargs)
 
-    def load(self: Any, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        nonlocal loads
-        loads += 1
-        if loads > 1:  # one of its partitions is open already
-            faults.meet(Point.RECOVERY)
-        return original(self, *args, **kwargs)
+    async def _read(self: Any, original: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
+        read = await original(self, *args, **kwargs)
+        faults.meet(Point.RECOVERY)
+        return read
 
     def payer_hop(self: Any, original: Callable[..., Any], batch: Any) -> Any:
         faults.fail(Point.FIRST_KERNEL, batch.amount)
@@ -144,7 +140,7 @@ def plant(faults: Faults) -> None:
     _wrap(AIOKafkaProducer, commit_transaction)
     _wrap(KafkaState, flush)
     _wrap(LoopConsumerThread, commit)
-    _wrap(Partition, load)
+    _wrap(KafkaState, _read)
 
 
 def _wrap(owner: type, wrapper: Callable[..., Any]) -> None:

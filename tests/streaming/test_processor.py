@@ -772,6 +772,7 @@ async def test_a_fenced_flush_ends_the_process() -> None:
     rig.backend.hook = fenced
     with pytest.raises(Died, match="fenced: another process owns partition 0 now") as died:
         await rig.processor.make_durable()
+    assert "another worker runs under the same instance id" in str(died.value)
     assert died.value.code == EXIT_FATAL
     assert died.value.cause is Cause.FENCED
 
