@@ -93,8 +93,10 @@ class Legs(NamedTuple):
         float64[n, `FIRST_WIDTH`], the first hop's features.
     keys
         Record keys of the legs, UTF-8.
-    produced, ts, local, amount, amount_original, payer, payee, event, content, device, ip, flags, texts
+    produced, ts, local, amount, amount_original, payer, payee, event, content, device, ip, flags
         As in `Payments`.
+    texts
+        As in `Payments`; if part of the money is tainted, then how it came to the payer (`taint_paths`).
     """
 
     source_partition: I4

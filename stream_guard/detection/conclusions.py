@@ -19,13 +19,15 @@ from stream_guard.detection.decide import (
     Verdicts,
 )
 from stream_guard.detection.decision_kernels import ALLOW
-from stream_guard.detection.features import SIGNALS
+from stream_guard.detection.features import INDEX, SIGNALS
 from stream_guard.detection.findings import Finding
-from stream_guard.detection.rules import FIRED, RuleResults, render_reason
+from stream_guard.detection.rules import FIRED, TAINT_PATH, RuleResults, render_reason
 from stream_guard.detection.state import FEATURE_NAMES, PartitionState
+from stream_guard.detection.taint_paths import path_of
 from stream_guard.detection.vocabulary import Action, Side
 
 _ACTIONS = tuple(Action)
+_TAINTED, _TAINT_HOPS = INDEX["txn.tainted"], INDEX["txn.taint_hops"]
 _SIGNAL_NAMES = FEATURE_NAMES[SIGNALS]
 
 
@@ -121,11 +123,14 @@ class Conclusions:
         accounts = {Side.PAYER: payer, Side.PAYEE: payee}
         reasons: dict[Side, list[Reason]] = {Side.PAYER: [], Side.PAYEE: []}
         live = context.meta.live
+        words = {}
+        if row[_TAINTED] > 0.0:
+            words[TAINT_PATH] = " > ".join(path_of(self.legs.texts[i], float(row[_TAINT_HOPS])))
         for column in np.flatnonzero(self.results.fired[i] == FIRED).tolist():
             if not live[column]:
                 continue
             rule = context.pack.rules[column]
-            text, evidence = render_reason(rule, row)
+            text, evidence = render_reason(rule, row, words=words)
             reasons[rule.account].append(
                 Reason(
                     rule=rule.id,
@@ -246,7 +251,7 @@ class Conclusions:
         return Side.PAYER if payer > payee else Side.PAYEE
 
     def _texts(self, i: int) -> list[str]:
-        return self.legs.texts[i].decode().split("\0")
+        return self.legs.texts[i].decode().split("\0")[:4]
 
 
 def _listed(levels: list[float]) -> dict[str, float]:

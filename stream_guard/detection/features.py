@@ -23,7 +23,9 @@ from __future__ import annotations
 
 from typing import Final, Literal, NamedTuple
 
-Unit = Literal["base", "count", "seconds", "days", "years", "hour", "weekday", "level", "code", "bool"]
+Unit = Literal[
+    "base", "count", "seconds", "days", "years", "hour", "weekday", "level", "code", "bool", "km", "km/h"
+]
 FeatureSide = Literal["payer", "payee", "pair", "txn"]
 Kind = Literal["number", "text", "bool"]
 
@@ -122,6 +124,18 @@ _EXTRAS: Final[tuple[tuple[str, Unit, str], ...]] = (
     ("out_small_count_1h", "count", "small payments out in the last hour, this one included"),
     ("out_small_count_7d", "count", "small payments out in the last 7 days, this one included"),
     ("out_small_sum_7d", "base", "amount of small payments out in the last 7 days, this one included"),
+    (
+        "balance_mean",
+        "base",
+        "mean balance over time: each balance before a payment, this one's too, counts for the time since "
+        "the payment before; missing until two of different times are known",
+    ),
+    (
+        "tainted",
+        "base",
+        "what the account holds of money that left listed accounts: the payer before this payment, the payee "
+        "with it",
+    ),
 )
 
 PAIR_WINDOWS: Final = ("24h", "5d", "7d", "30d")
@@ -138,6 +152,15 @@ _TXN: Final[tuple[tuple[str, Unit, str], ...]] = (
     ("payee_balance_before", "base", "payee's balance before the payment; missing if not given"),
     ("payer_is_account", "bool", "the payer is an account, not a merchant, cash or an external party"),
     ("payee_is_account", "bool", "the payee is an account, not a merchant, cash or an external party"),
+    ("tainted", "base", "part of the amount that left listed accounts, at most 3 payments ago; 0 if none"),
+    (
+        "taint_hops",
+        "count",
+        "payments since the tainted part left listed accounts, this one included, 1 to 3; where its parts "
+        "differ their mean by amount; missing if nothing is tainted",
+    ),
+    ("travel_km", "km", "distance from the payer's last payment with a place; missing without two places"),
+    ("travel_kmh", "km/h", "speed that this distance needs; missing without two places"),
 )
 
 
@@ -231,3 +254,6 @@ PAYEE: Final = slice(FIRST.stop, FIRST.stop + ACCOUNT_WIDTH)
 SIGNALS: Final = slice(PAYEE.stop, N)
 
 FIRST_WIDTH: Final = FIRST.stop
+
+CARRIED: Final = ("txn.payee_balance_before", "txn.tainted", "txn.taint_hops")
+"""First-hop features that the second hop counts by: legs carry them whatever the rules name."""

@@ -1,4 +1,4 @@
-"""Kernels for what one account's row keeps beside its ring: totals, day buckets, nights, facts."""
+"""Kernels for what a row keeps beside its ring: totals, balance, place, day buckets, nights, facts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_guard.detection import rows as row
-from stream_guard.detection.features import DAY, INDEX, PAYER, WINDOWS
+from stream_guard.detection.features import DAY, HOUR, INDEX, PAYER, WINDOWS
 from stream_guard.detection.kernels import kernel
 
 I8 = npt.NDArray[np.int64]
@@ -18,6 +18,8 @@ _LENGTHS: Final = tuple(WINDOWS.values())
 _LONG: Final = list(WINDOWS).index("3d")
 """From this window on the day buckets help."""
 _WINDOWS: Final = len(WINDOWS)
+_EARTH_KM: Final = 6_371.0088
+"""Mean radius (IUGG)."""
 
 
 def _column(name: str) -> int:
@@ -67,6 +69,46 @@ def totals(words: I8, floats: F8, at: int, amount: float, cells: F8, column: int
         floats[at + 1] += distance / (n + 1)
         floats[at + 2] += distance * (amount - floats[at + 1])
         floats[at + 3] = max(floats[at + 3], amount)
+
+
+@kernel
+def balance_mean(words: I8, floats: F8, t: int, balance: float) -> float:
+    """Count a balance before a payment (NaN: not given) and return the mean over time so far.
+
+    It stood since the last payment that gave one. A payment that is not newer than that one adds nothing.
+    """
+    since = words[row.BALANCE_AT]
+    if not np.isnan(balance) and (since == row.MISSING or t > since):
+        if since != row.MISSING:
+            words[row.BALANCE_SPAN] += t - since
+            part = (t - since) / words[row.BALANCE_SPAN]
+            floats[row.BALANCE_MEAN] += part * (balance - floats[row.BALANCE_MEAN])
+        words[row.BALANCE_AT] = t
+    return floats[row.BALANCE_MEAN] if words[row.BALANCE_SPAN] > 0 else np.nan
+
+
+@kernel
+def travel(words: I8, floats: F8, t: int, latitude: float, longitude: float) -> tuple[float, float]:
+    """Distance in km from the account's last place, and the speed in km/h that it needs; keep the new place.
+
+    NaN where either place is not given. Less than a second counts as one: a speed has to be finite.
+    Great circle by the haversine formula (R. W. Sinnott, "Virtues of the Haversine", 1984).
+    """
+    if np.isnan(latitude) or np.isnan(longitude):
+        return np.nan, np.nan
+    at = words[row.PLACE_AT]
+    km, kmh = np.nan, np.nan
+    if at != row.MISSING:
+        here, there = np.radians(latitude), np.radians(floats[row.PLACE])
+        north, east = here - there, np.radians(longitude - floats[row.PLACE + 1])
+        h = np.sin(north / 2.0) ** 2 + np.cos(here) * np.cos(there) * np.sin(east / 2.0) ** 2
+        km = 2.0 * _EARTH_KM * np.arcsin(min(1.0, np.sqrt(h)))
+        kmh = km / (max(abs(t - at), 1_000) / HOUR)
+    if at == row.MISSING or t >= at:
+        words[row.PLACE_AT] = t
+        floats[row.PLACE] = latitude
+        floats[row.PLACE + 1] = longitude
+    return km, kmh
 
 
 @kernel

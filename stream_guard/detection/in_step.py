@@ -91,7 +91,7 @@ class Counted(NamedTuple):
     ----------
     matrix
         f8[n, N] without risk signals.
-    status, stored, flags, payer_rows, payee_rows
+    status, stored, flags, payer_rows, payee_rows, texts
         As `Profiles.both_hops` gives them.
     """
 
@@ -101,6 +101,7 @@ class Counted(NamedTuple):
     flags: npt.NDArray[np.uint8]
     payer_rows: I8
     payee_rows: I8
+    texts: list[bytes]
 
 
 class InStep:
@@ -139,17 +140,18 @@ class InStep:
     def count(self, batch: Payments) -> Counted:
         """Count payments in the rows of both accounts; none is sent twice."""
         matrix = np.empty((size(batch), N))
-        return Counted(matrix, *self.profiles.both_hops(batch, matrix))
+        level = self.context.signals.listed(batch.payer, batch.ts)
+        return Counted(matrix, *self.profiles.both_hops(batch, matrix, level))
 
     def decide(self, batch: Payments, counted: Counted, answer: bool) -> Step:
         """Decide payments that were counted."""
         n = size(batch)
-        status, stored, flags, payer_rows, payee_rows = counted[1:]
+        status, stored, flags, payer_rows, payee_rows, texts = counted[1:]
         matrix = counted.matrix.copy()
         # As in legs: what they do not carry is not seen.
         matrix[:, FIRST] = carried(matrix[:, FIRST], self.context.first_hop_columns)
         good, repeat = status <= SEEN, status == SEEN
-        legs = legs_of(batch, 0, stored, np.empty((n, 0)), flags)
+        legs = legs_of(batch, 0, stored, np.empty((n, 0)), flags)._replace(texts=texts)
         step = Step(
             decided=good & ~repeat,
             refused={

@@ -96,11 +96,13 @@ def payer_leg(batch: Payments, partition: int, state: PartitionState) -> tuple[L
     """
     try:
         # The kernel in it is the only thing that changes rows, and it cannot fail.
-        status, stored, block = state.profiles.payer_hop(batch)
+        level = state.context.signals.listed(batch.payer, batch.ts)
+        status, stored, block = state.profiles.payer_hop(batch, level)
     except Exception as error:
         raise NotCounted(f"counting the payment at its payer failed: {error!r}") from error
     flags = np.where(status == SEEN, batch.flags | REPEAT, batch.flags).astype(np.uint8)
     legs = legs_of(batch, partition, stored, block, flags)
+    legs = legs._replace(texts=state.profiles.paths.leave(batch.texts, block))
     refused = (status == TOO_OLD) | (status == CONFLICT)
     if not refused.any():
         state.see(batch.ts)

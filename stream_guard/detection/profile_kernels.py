@@ -13,10 +13,12 @@ from stream_guard.detection.features import DAY, FIRST_WIDTH, HOUR, INDEX, PAIR,
 from stream_guard.detection.figure_kernels import (
     add_to_day,
     add_to_night,
+    balance_mean,
     facts,
     night_max,
     raise_to_days,
     totals,
+    travel,
 )
 from stream_guard.detection.kernels import kernel
 from stream_guard.detection.ring_kernels import (
@@ -32,6 +34,7 @@ from stream_guard.detection.ring_kernels import (
     windows,
 )
 from stream_guard.detection.row_kernels import mark_dirty
+from stream_guard.detection.taint_kernels import arrive, leave, of_listed
 
 I8 = npt.NDArray[np.int64]
 F8 = npt.NDArray[np.float64]
@@ -52,6 +55,13 @@ _NEAR: Final = 0.99
 _OUT_MEAN: Final = INDEX["payer.out_mean"] - PAYER.start
 _IN_MEAN: Final = INDEX["payer.in_mean"] - PAYER.start
 _NIGHT: Final = INDEX["payer.out_night_max_90d"] - PAYER.start
+_BALANCE: Final = INDEX["payer.balance_mean"] - PAYER.start
+_HELD: Final = INDEX["payer.tainted"] - PAYER.start
+_TAINTED: Final = INDEX["txn.tainted"]
+_TAINT_HOPS: Final = INDEX["txn.taint_hops"]
+_PAYEE_BALANCE: Final = INDEX["txn.payee_balance_before"]
+_TRAVEL_KM: Final = INDEX["txn.travel_km"]
+_TRAVEL_KMH: Final = INDEX["txn.travel_kmh"]
 _TXN_AT: Final = TXN.start
 _PAIR_AT: Final = PAIR.start
 _PAYEE_AT: Final = PAYEE.start
@@ -166,6 +176,10 @@ def payer_hop(
     payee: I8,
     event: I8,
     content: U4,
+    balance: F8,
+    latitude: F8,
+    longitude: F8,
+    level: F8,
     horizon: int,
     limits: F8,
     small_amount: float,
@@ -173,12 +187,16 @@ def payer_hop(
     action: U1,
     block: F8,
 ) -> None:
-    """Count n payments in their payers' rows (-1: no account); fill payer and pair columns of `block`."""
+    """Count n payments in their payers' rows (-1: no account); fill all that the rows say in `block`."""
     for i in range(ts.size):
         cells = block[i]
         r = rows[i]
         status[i] = COUNTED
         action[i] = 0
+        cells[_TAINTED] = of_listed(amount[i], level[i])
+        cells[_TAINT_HOPS] = 1.0 if cells[_TAINTED] > 0.0 else np.nan
+        cells[_TRAVEL_KM] = np.nan
+        cells[_TRAVEL_KMH] = np.nan
         if r >= 0:
             found, stored = _count_leg(
                 words[r], floats[r], ts[i], local[i], row.OUT, amount[i], payee[i], event[i], int(content[i]),
@@ -188,6 +206,13 @@ def payer_hop(
             action[i] = stored
             if found == COUNTED:
                 mark_dirty(r, dirty, dirty_rows, counters)
+                cells[_HELD], cells[_TAINTED], cells[_TAINT_HOPS] = leave(
+                    words[r], floats[r], ts[i], amount[i], balance[i], level[i]
+                )
+                cells[_BALANCE] = balance_mean(words[r], floats[r], ts[i], balance[i])
+                cells[_TRAVEL_KM], cells[_TRAVEL_KMH] = travel(
+                    words[r], floats[r], ts[i], latitude[i], longitude[i]
+                )
         if r < 0 or status[i] != COUNTED:
             cells[:_TXN_AT] = np.nan
         if status[i] == COUNTED:
@@ -214,10 +239,14 @@ def payee_hop(
     small_amount: float,
     status: U1,
     action: U1,
+    led: U1,
     block: F8,
     matrix: F8,
 ) -> None:
-    """Count n legs in their payees' rows (-1: no account); fill first-hop and payee columns of `matrix`."""
+    """Count n legs in their payees' rows (-1: no account); fill first-hop and payee columns of `matrix`.
+
+    `led` gets the hop that `arrive` says, 0 where nothing arrived.
+    """
     for i in range(ts.size):
         cells = matrix[i]
         for k in range(FIRST_WIDTH):
@@ -225,6 +254,7 @@ def payee_hop(
         r = rows[i]
         found = COUNTED
         stored = int(stored_action[i])
+        led[i] = 0
         if flags[i] & REPEAT:
             found = SEEN
             twin = find(words[r], event[i], 0, int(content[i])) if r >= 0 else -1
@@ -239,6 +269,10 @@ def payee_hop(
             stored = max(stored, twin_action)
             if found == COUNTED:
                 mark_dirty(r, dirty, dirty_rows, counters)
+                cells[_PAYEE_AT + _HELD], led[i] = arrive(
+                    words[r], floats[r], ts[i], cells[_TAINTED], cells[_TAINT_HOPS]
+                )
+                cells[_PAYEE_AT + _BALANCE] = balance_mean(words[r], floats[r], ts[i], cells[_PAYEE_BALANCE])
         if r < 0 or found != COUNTED:
             cells[_PAYEE_AT:_PAYEE_END] = np.nan
         if found == COUNTED:
@@ -259,7 +293,7 @@ def fill_txn(
     flags: U1,
     block: F8,
 ) -> None:
-    """Fill the txn columns of `block`, in the order of the catalogue."""
+    """Fill the txn columns of `block` that come from the payment alone, in the order of the catalogue."""
     for i in range(amount.size):
         cells = block[i]
         day = local[i] // DAY

@@ -29,6 +29,7 @@ from stream_guard.detection.profile_kernels import (
 from stream_guard.detection.row_kernels import set_actions
 from stream_guard.detection.row_store import RowStore, Undo
 from stream_guard.detection.step_kernels import both_hops
+from stream_guard.detection.taint_paths import TaintPaths
 
 __all__ = ["CONFLICT", "COUNTED", "SEEN", "TOO_OLD", "Profiles", "Undo"]
 
@@ -66,6 +67,7 @@ class Profiles:
         self.bank = bank
         self._limits = np.array(bank.limits, np.float64)
         self._store = RowStore(capacity)
+        self.paths = TaintPaths()
 
     def __len__(self) -> int:
         return len(self._store)
@@ -89,13 +91,15 @@ class Profiles:
         rows[where] = self.rows_of([ids[i] for i in where.tolist()], create=True)
         return rows
 
-    def payer_hop(self, p: Payments) -> tuple[U1, U1, F8]:
+    def payer_hop(self, p: Payments, level: F8 | None = None) -> tuple[U1, U1, F8]:
         """Count payments in their payers' rows and compute the first hop's features.
 
         Parameters
         ----------
         p
             n payments, in source order.
+        level
+            float64[n], 0-100: of the payers' listings, by which what they pay is tainted; None: of nobody.
 
         Returns
         -------
@@ -125,6 +129,10 @@ class Profiles:
             p.payee.view(np.int64),
             p.event.view(np.int64),
             p.content,
+            p.payer_balance,
+            p.latitude,
+            p.longitude,
+            np.zeros(n) if level is None else level,
             self.bank.horizon_ms,
             self._limits,
             self.bank.small_amount,
@@ -167,7 +175,7 @@ class Profiles:
             uint8[n]: for `SEEN` the higher of the leg's stored action and the ring's.
         """
         n = size(legs)
-        status, action = np.empty(n, np.uint8), np.empty(n, np.uint8)
+        status, action, led = np.empty(n, np.uint8), np.empty(n, np.uint8), np.empty(n, np.uint8)
         rows = self._rows_where(legs.keys, legs.flags, PAYEE_ACCOUNT)
         payee_hop(
             self._store.words,
@@ -188,12 +196,16 @@ class Profiles:
             self.bank.small_amount,
             status,
             action,
+            led,
             legs.block,
             matrix,
         )
+        self.paths.arrive(legs.texts, led)
         return status, action
 
-    def both_hops(self, p: Payments, matrix: F8) -> tuple[U1, U1, U1, I8, I8]:
+    def both_hops(
+        self, p: Payments, matrix: F8, level: F8 | None = None
+    ) -> tuple[U1, U1, U1, I8, I8, list[bytes]]:
         """Count payments in both their rows, as with one payment in flight at a time.
 
         Parameters
@@ -203,6 +215,8 @@ class Profiles:
         matrix
             float64[n, N], written: `FIRST` and `PAYEE`, as by `payer_hop` and then `payee_hop` of each
             payment before the next one is looked at. The signals' columns are left alone.
+        level
+            As in `payer_hop`.
 
         Returns
         -------
@@ -214,11 +228,25 @@ class Profiles:
             uint8[n]: `p.flags`, with `REPEAT` where the payer's row knows the event.
         payer_rows, payee_rows
             int64[n]: row numbers, which an account keeps; -1 for a party that is no account.
+        texts
+            `p.texts`, with paths as `TaintPaths.leave` adds them.
         """
         n = size(p)
-        status, action, flags = np.empty(n, np.uint8), np.empty(n, np.uint8), p.flags.copy()
+        status, action, led = np.empty(n, np.uint8), np.empty(n, np.uint8), np.empty(n, np.uint8)
+        flags = p.flags.copy()
         payer_rows = self._rows_where(p.payer_ids, flags, PAYER_ACCOUNT)
         payee_rows = self._rows_where(p.leg_keys, flags, PAYEE_ACCOUNT)
+        fill_txn(
+            p.amount,
+            p.local,
+            p.type_code,
+            p.channel_code,
+            p.currency_code,
+            p.payer_balance,
+            p.payee_balance,
+            p.flags,
+            matrix,
+        )
         both_hops(
             self._store.words,
             self._store.floats,
@@ -234,26 +262,21 @@ class Profiles:
             p.payee.view(np.int64),
             p.event.view(np.int64),
             p.content,
+            p.payer_balance,
+            p.latitude,
+            p.longitude,
+            np.zeros(n) if level is None else level,
             flags,
             self.bank.horizon_ms,
             self._limits,
             self.bank.small_amount,
             status,
             action,
+            led,
             matrix,
         )
-        fill_txn(
-            p.amount,
-            p.local,
-            p.type_code,
-            p.channel_code,
-            p.currency_code,
-            p.payer_balance,
-            p.payee_balance,
-            p.flags,
-            matrix,
-        )
-        return status, action, flags, payer_rows, payee_rows
+        texts = self.paths.both(p.texts, matrix, led)
+        return status, action, flags, payer_rows, payee_rows, texts
 
     def set_actions(self, ids: Sequence[bytes], events: U8, actions: U1) -> None:
         """Remember what was decided about payments, for whoever sends one again.

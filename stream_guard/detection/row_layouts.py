@@ -30,6 +30,9 @@ NIGHT_PERIODS: Final = 7
 NIGHT_PERIOD_DAYS: Final = 15
 """The largest night payment is kept per period of 15 local days; with the running one they reach 90 days."""
 
+HOPS: Final = 3
+"""Payments that tainted money is followed over; see `taint_kernels`."""
+
 MISSING: Final = int(np.iinfo(np.int64).min)
 """A time, day or year that is not known."""
 
@@ -97,6 +100,14 @@ HEADER: Final = (
     Field("last_day", "<i8", MISSING),  # newest local day with a bucket
     Field("night_period", "<i8", MISSING),  # newest period with a night payment
     Field("night_max", "<f8", length=NIGHT_PERIODS),  # at period % NIGHT_PERIODS
+    Field("tainted", "<f8", since=1, length=HOPS),  # money from listed accounts, by payments since
+    Field("taint_led", "<f8", since=1, length=HOPS - 1),  # largest part of it that came in one payment
+    Field("taint_at", "<i8", MISSING, since=1),  # time that both are of
+    Field("balance_mean", "<f8", since=1),
+    Field("balance_span", "<i8", since=1),  # time that the mean is over
+    Field("balance_at", "<i8", MISSING, since=1),
+    Field("place", "<f8", since=1, length=2),  # latitude, longitude of the newest payment out with a place
+    Field("place_at", "<i8", MISSING, since=1),
 )
 """What an account has once. The first three stay where they are: they tell how long a stored row is."""
 

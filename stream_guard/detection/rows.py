@@ -19,6 +19,7 @@ import numpy.typing as npt
 from stream_guard.detection.row_layouts import (
     BUCKET,
     DAYS,
+    HOPS,
     LAYOUTS,
     MISSING,
     NIGHT_PERIOD_DAYS,
@@ -29,7 +30,7 @@ from stream_guard.detection.row_layouts import (
     dtype_of,
 )
 
-__all__ = ["BUCKET", "DAYS", "MISSING", "NIGHT_PERIODS", "NIGHT_PERIOD_DAYS", "TAG", "WORD"]
+__all__ = ["BUCKET", "DAYS", "HOPS", "MISSING", "NIGHT_PERIODS", "NIGHT_PERIOD_DAYS", "TAG", "WORD"]
 
 ROW: Final = dtype_of(LAYOUTS.newest)
 """One account, in memory."""
@@ -60,6 +61,16 @@ ADDRESS_CHANGED: Final = _word(ROW, "address_changed")
 LAST_DAY: Final = _word(ROW, "last_day")
 NIGHT_PERIOD: Final = _word(ROW, "night_period")
 NIGHT_MAX: Final = _word(ROW, "night_max")
+TAINTED: Final = _word(ROW, "tainted")
+TAINT_LED: Final = _word(ROW, "taint_led")
+"""First of a word a hop."""
+TAINT_AT: Final = _word(ROW, "taint_at")
+BALANCE_MEAN: Final = _word(ROW, "balance_mean")
+BALANCE_SPAN: Final = _word(ROW, "balance_span")
+BALANCE_AT: Final = _word(ROW, "balance_at")
+PLACE: Final = _word(ROW, "place")
+"""First of two words: latitude, longitude."""
+PLACE_AT: Final = _word(ROW, "place_at")
 TIMES: Final = _word(ROW, "times")
 AMOUNTS: Final = _word(ROW, "amounts")
 COUNTERPARTIES: Final = _word(ROW, "counterparties")

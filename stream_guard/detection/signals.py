@@ -93,12 +93,20 @@ class Signals:
             counts[signal.source] += 1
         return counts
 
+    def listed(self, accounts: NDArray[np.uint64], ts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Highest level of n accounts' signals from police, bank or disposition; 0: not listed."""
+        self._merge_changes()
+        listed = np.zeros(len(accounts))
+        for source in _LISTED:
+            level = self._levels(SignalKind.ACCOUNT, source, accounts, ts)
+            if level is not None:
+                np.maximum(listed, level, out=listed)
+        return listed
+
     def fill(self, legs: Legs, matrix: NDArray[np.float64]) -> None:
         """Write the signal features of `legs` into `matrix` (shape legs x catalogue); 0: not listed."""
         matrix[:, SIGNALS] = 0.0
-        for group, names in self._changed.items():
-            self._merge(group, names)
-        self._changed.clear()
+        self._merge_changes()
         if not self._tables:
             return
         for side, ids in (("payer", legs.payer), ("payee", legs.payee)):
@@ -130,6 +138,11 @@ class Signals:
         at[at == len(table.ids)] = 0
         hit = (table.ids[at] == ids) & (table.valid_from[at] <= ts) & (ts < table.valid_to[at])
         return np.where(hit, table.level[at], 0.0)
+
+    def _merge_changes(self) -> None:
+        for group, names in self._changed.items():
+            self._merge(group, names)
+        self._changed.clear()
 
     def _merge(self, group: _Group, names: set[str]) -> None:
         """Bring what changed of one kind and source into its table."""

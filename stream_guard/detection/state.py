@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stream_guard.detection.anomaly import Detectors
 from stream_guard.detection.anomaly_settings import AnomalySettings
 from stream_guard.detection.bank import Bank
-from stream_guard.detection.features import FEATURES, FIRST_WIDTH, INDEX
+from stream_guard.detection.features import CARRIED, FEATURES, FIRST_WIDTH, INDEX
 from stream_guard.detection.local_time import midnights
 from stream_guard.detection.policy import Policy, RuleMeta
 from stream_guard.detection.profiles import Profiles
@@ -76,7 +76,7 @@ class Context:
         """Columns of the first hop's block that the second hop needs: what a leg has to carry."""
         if self.audit:
             return np.arange(FIRST_WIDTH)
-        names = set(self.pack.features)
+        names = {*CARRIED, *self.pack.features}
         for side in Side:
             for item in self.anomaly.inputs(side):
                 names.update(name for name in (item.feature, item.against) if name is not None)

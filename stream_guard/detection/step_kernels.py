@@ -35,27 +35,35 @@ def both_hops(
     payee: I8,
     event: I8,
     content: U4,
+    balance: F8,
+    latitude: F8,
+    longitude: F8,
+    level: F8,
     flags: U1,
     horizon: int,
     limits: F8,
     small_amount: float,
     status: U1,
     action: U1,
+    led: U1,
     matrix: F8,
 ) -> None:
     """Count n payments in the payer's and then the payee's row (-1: none); fill both blocks of `matrix`.
 
+    What comes from the payment alone (`fill_txn`) is there already.
+
     `flags` gets `REPEAT` where the payer's row knew the event. `status` is the second hop's, or the first's
-    where that refused the payment; `action` is what the second hop stores for a repeat.
+    where that refused the payment; `action` is what the second hop stores for a repeat, `led` its own too.
     """
     for i in range(ts.size):
         one = slice(i, i + 1)
         # The first hop writes its block into the matrix, where the second one looks for it.
         payer_hop(
             words, floats, dirty, dirty_rows, counters, payer_rows[one], ts[one], local[one], amount[one],
-            payee[one], event[one], content[one], horizon, limits, small_amount, status[one], action[one],
-            matrix[one],
+            payee[one], event[one], content[one], balance[one], latitude[one], longitude[one], level[one],
+            horizon, limits, small_amount, status[one], action[one], matrix[one],
         )  # fmt: skip
+        led[i] = 0
         if status[i] > SEEN:
             continue
         if status[i] == SEEN:
@@ -63,5 +71,5 @@ def both_hops(
         payee_hop(
             words, floats, dirty, dirty_rows, counters, payee_rows[one], ts[one], local[one], amount[one],
             payer[one], event[one], content[one], flags[one], action[one], limits, small_amount, status[one],
-            action[one], matrix[one], matrix[one],
+            action[one], led[one], matrix[one], matrix[one],
         )  # fmt: skip

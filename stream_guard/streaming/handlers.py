@@ -244,7 +244,7 @@ class Handlers:
                 except pipeline.NotCounted as failure:
                     rejection = Rejection(position, Reject.PROCESSING_FAILED, str(failure))
                     self._refuse_leg(partition, legs, rejection)
-                    event_id, payer, payee, currency = legs.texts[position].decode().split("\0")
+                    event_id, payer, payee, currency = legs.texts[position].decode().split("\0")[:4]
                     self._decide_plainly(
                         partition,
                         (event_id, int(legs.ts[position]), payer, payee),
@@ -308,7 +308,7 @@ class Handlers:
         """Dead letter of a payment refused in the second hop: its own record's bytes and position."""
         position = rejection.index
         number, offset = int(legs.source_partition[position]), int(legs.offset[position])
-        event_id, payer, payee, currency = legs.texts[position].decode().split("\0")
+        event_id, payer, payee, currency = legs.texts[position].decode().split("\0")[:4]
         known = {
             "event_id": event_id,
             "ts": int(legs.ts[position]),

@@ -28,8 +28,8 @@ FIRST_NAMES = tuple(feature.name for feature in FEATURES[FIRST])
 CATALOGUE = hashlib.blake2b("\n".join(FIRST_NAMES).encode(), digest_size=8).digest()
 """Identity of the first hop's feature list; part of every frame."""
 
-MAX_FRAME_ROWS = 400
-"""400 legs of at most 2.1 KB (longest ids, four bytes a character) stay below the largest batch we send."""
+MAX_FRAME_ROWS = 300
+"""300 legs of at most 2.9 KB (longest ids, four bytes a character) stay below the largest batch we send."""
 
 _COLUMNS = (
     ("source_partition", "<i4"), ("flags", "u1"), ("stored_action", "u1"), ("key_length", "<u2"),

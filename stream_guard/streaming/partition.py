@@ -29,6 +29,7 @@ DETECTORS_KEY = b"\0detectors"
 WARNING_PREFIX = b"\0warning\0"
 TALLY_PREFIX = b"\0tally\0"
 SHARING_PREFIX = b"\0sharing\0"
+TAINT_PREFIX = b"\0taint\0"
 
 
 class LegGap(Exception):
@@ -184,6 +185,9 @@ class Partition:
     def take(self) -> Flush:
         """Everything since the last call, copied; call under `lock`."""
         items: list[Item] = list(self.state.profiles.take_dirty())
+        items += [
+            (TAINT_PREFIX + account, value) for account, value in self.state.profiles.paths.take_dirty()
+        ]
         items += [(WARNING_PREFIX + account, value) for account, value in self.state.book.take_dirty()]
         items += [(TALLY_PREFIX + key, value) for key, value in self.state.tallies.take_dirty()]
         items += [(SHARING_PREFIX + key, value) for key, value in self.state.sharing.take_dirty()]
@@ -223,6 +227,7 @@ class Partition:
             The state was written by another version or for another routing.
         """
         rows: list[tuple[bytes, bytes]] = []
+        paths: list[tuple[bytes, bytes]] = []
         warnings: list[Item] = []
         tallies: list[Item] = []
         shared: list[tuple[bytes, bytes]] = []
@@ -234,6 +239,8 @@ class Partition:
                 rows.append((key, value))
             elif key.startswith(WARNING_PREFIX):
                 warnings.append((key[len(WARNING_PREFIX) :], value))
+            elif key.startswith(TAINT_PREFIX):
+                paths.append((key[len(TAINT_PREFIX) :], value))
             elif key.startswith(TALLY_PREFIX):
                 tallies.append((key[len(TALLY_PREFIX) :], value))
             elif key.startswith(SHARING_PREFIX):
@@ -252,6 +259,7 @@ class Partition:
         try:
             self._restore(orjson.loads(meta))
             self.state.profiles.load(rows)
+            self.state.profiles.paths.load(paths)
             self.state.book.load(warnings)
             self.state.tallies.load(tallies)
             self.state.sharing.load(shared)

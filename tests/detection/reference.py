@@ -6,6 +6,7 @@ import math
 import statistics
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -47,12 +48,24 @@ class Entry:
 
 
 @dataclass
+class Parcel:
+    """Tainted money that came in one payment at one hop, what is left of it."""
+
+    hop: int
+    amount: float
+
+
+@dataclass
 class Account:
     """Everything ever counted, in order of arrival, and every update."""
 
     counted: list[Entry] = field(default_factory=list)
     facts: dict[str, tuple[int, Any]] = field(default_factory=dict)
     changes: dict[str, set[int]] = field(default_factory=lambda: {"credentials": set(), "address": set()})
+    balances: list[tuple[int, float]] = field(default_factory=list)
+    place: tuple[int, float, float] | None = None
+    parcels: list[Parcel] = field(default_factory=list)
+    parcels_at: int = 0
 
     @property
     def ring(self) -> list[Entry]:
@@ -93,10 +106,11 @@ class ReferenceProfiles:
             content_of(event),
         )
 
-    def payer_hop(self, event: dict[str, Any]) -> tuple[int, int, dict[str, float]]:
-        """Status, stored action, payer and pair features (no key: missing)."""
+    def payer_hop(self, event: dict[str, Any], level: float = 0) -> tuple[int, int, dict[str, float]]:
+        """Status, stored action, payer, pair and other features of the row (no key: missing)."""
+        own = {"txn.tainted": event["amount"] * level / 100, "txn.taint_hops": 1.0 if level else NAN}
         if not self.is_account(event, "payer"):
-            return COUNTED, 0, {}
+            return COUNTED, 0, own
         account = self.account(event["account"])
         now = self.entry(event, out=True)
         for old in account.ring:
@@ -106,11 +120,18 @@ class ReferenceProfiles:
         if paid and now.ts < max(paid) - self.bank.horizon_ms:
             return TOO_OLD, 0, {}
         figures = {f"payer.{k}": v for k, v in self.block(account, now).items()} | self.pair(account, now)
+        figures["payer.balance_mean"] = self.balance_mean(account, now.ts, event.get("payer_balance_before"))
+        figures |= self.travel(account, now.ts, event) | own
+        figures["payer.tainted"] = held = self.held(account, now.ts)
+        carried = self.leave(account, held, event)
+        if sum(carried.values()) > own["txn.tainted"]:
+            figures["txn.tainted"] = sum(carried.values())
+            figures["txn.taint_hops"] = sum(h * a for h, a in carried.items()) / sum(carried.values())
         account.counted.append(now)
         return COUNTED, 0, figures
 
     def payee_hop(
-        self, event: dict[str, Any], repeat: bool, action: int
+        self, event: dict[str, Any], repeat: bool, action: int, tainted: float = 0, hops: float = NAN
     ) -> tuple[int, int, dict[str, float]]:
         """Status, stored action, payee features (no key: missing)."""
         account = self.account(event["counterparty"]) if self.is_account(event, "payee") else None
@@ -126,6 +147,14 @@ class ReferenceProfiles:
         if account is None:
             return COUNTED, 0, {}
         figures = {f"payee.{k}": v for k, v in self.block(account, now).items()}
+        figures["payee.balance_mean"] = self.balance_mean(account, now.ts, event.get("payee_balance_before"))
+        held = self.held(account, now.ts)
+        if tainted > 0:
+            account.parcels_at = account.parcels_at if account.parcels else now.ts
+            nearer = 1 if hops == 1 else 2
+            account.parcels.append(Parcel(nearer, tainted * (nearer + 1 - hops)))
+            account.parcels.append(Parcel(nearer + 1, tainted * (hops - nearer)))
+        figures["payee.tainted"] = held + tainted
         account.counted.append(now)
         return COUNTED, action, figures
 
@@ -186,8 +215,59 @@ class ReferenceProfiles:
         figures["out_small_count_1h"] = sum(e.ts > t - HOUR for e in small)
         figures["out_small_count_7d"] = sum(e.ts > t - 7 * DAY for e in small)
         figures["out_small_sum_7d"] = math.fsum(e.amount for e in small if e.ts > t - 7 * DAY)
-        assert sorted(figures) == sorted(ACCOUNT_NAMES)
+        assert sorted([*figures, "balance_mean", "tainted"]) == sorted(ACCOUNT_NAMES)
         return figures
+
+    @staticmethod
+    def balance_mean(account: Account, t: int, balance: float | None) -> float:
+        known = account.balances
+        if balance is not None and (not known or t > known[-1][0]):
+            known.append((t, balance))
+        if len(known) < 2:
+            return NAN
+        stood = [(b - a, balance) for (a, _), (b, balance) in pairwise(known)]
+        return math.fsum(span * balance for span, balance in stood) / (known[-1][0] - known[0][0])
+
+    @staticmethod
+    def travel(account: Account, t: int, event: dict[str, Any]) -> dict[str, float]:
+        if event.get("latitude") is None or event.get("longitude") is None:
+            return {}
+        last, here = account.place, (t, event["latitude"], event["longitude"])
+        if last is None or t >= last[0]:
+            account.place = here
+        if last is None:
+            return {}
+        a, b = (
+            (math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat))
+            for lat, lon in ((math.radians(p[1]), math.radians(p[2])) for p in (last, here))
+        )
+        km = 6371.0088 * 2 * math.asin(min(1, math.dist(a, b) / 2))
+        return {"txn.travel_km": km, "txn.travel_kmh": km / (max(1000, abs(t - last[0])) / HOUR)}
+
+    @staticmethod
+    def held(account: Account, t: int) -> float:
+        """Let the account's tainted money fade to `t`; all of it."""
+        if t > account.parcels_at:
+            for parcel in account.parcels:
+                parcel.amount *= 0.5 ** ((t - account.parcels_at) / (7 * DAY))
+            account.parcels_at = t
+        held = math.fsum(parcel.amount for parcel in account.parcels)
+        if held < 0.01:
+            account.parcels.clear()
+            return 0.0
+        return held
+
+    @staticmethod
+    def leave(account: Account, held: float, event: dict[str, Any]) -> dict[int, float]:
+        """What a payment carries on, by hop."""
+        balance = event.get("payer_balance_before")
+        share = event["amount"] / max(event["amount"], held, balance or 0)
+        carried = {2: 0.0, 3: 0.0}
+        for parcel in account.parcels:
+            if parcel.hop < 3:
+                carried[parcel.hop + 1] += 0.8 * share * parcel.amount
+            parcel.amount *= 1 - share
+        return carried if sum(carried.values()) >= 0.01 else {}
 
     @staticmethod
     def whole_days(counted: list[Entry], edge: int) -> list[Entry]:

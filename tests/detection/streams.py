@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from stream_guard.detection.bank import Bank
 from stream_guard.detection.columns import REPEAT, Legs, Payments, legs_of, payments, take
@@ -17,6 +19,7 @@ NOON = 1_700_000_000_000 // DAY * DAY + 4 * HOUR
 NOW = 4_000_000_000_000
 
 Event = dict[str, Any]
+NOBODY: Mapping[str, float] = {}
 
 
 def event(number: int, ts: int = NOON, **fields: Any) -> Event:
@@ -46,11 +49,18 @@ def some(columns: Payments, start: int, stop: int) -> Payments:
     return take(columns, np.arange(start, stop))
 
 
-def first_hop(profiles: Profiles, p: Payments) -> tuple[list[int], Legs]:
+def levels(p: Payments, listed: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    """Levels of the payers' listings."""
+    return np.array([listed.get(account.decode(), 0.0) for account in p.payer_ids], np.float64)
+
+
+def first_hop(
+    profiles: Profiles, p: Payments, listed: Mapping[str, float] = NOBODY
+) -> tuple[list[int], Legs]:
     """Statuses, and a leg for every payment that goes on."""
-    status, action, block = profiles.payer_hop(p)
+    status, action, block = profiles.payer_hop(p, levels(p, listed))
     flags = np.where(status == SEEN, p.flags | REPEAT, p.flags).astype(np.uint8)
-    legs = legs_of(p, 0, action, block, flags)
+    legs = legs_of(p, 0, action, block, flags)._replace(texts=profiles.paths.leave(p.texts, block))
     return status.tolist(), take(legs, status <= SEEN)
 
 
@@ -71,7 +81,7 @@ def random_stream(seed: int, count: int, accounts: int, step: int) -> list[Event
 
     `step` is the longest ordinary distance in ms: short ones overflow rings, long ones empty windows.
     """
-    rng = random.Random(seed)
+    rng, more = random.Random(seed), random.Random(seed + 1)
     t = NOON
     out: list[Event] = []
     for number in range(count):
@@ -89,6 +99,10 @@ def random_stream(seed: int, count: int, accounts: int, step: int) -> list[Event
                 account=rng.choice([f"A{rng.randrange(accounts)}"] * 9 + ["EXT_1"]),
                 counterparty=rng.choice([f"A{rng.randrange(accounts)}"] * 9 + ["EXT_2"]),
                 amount=rng.choice([1.0, 4_999.5, 49_600.25, round(rng.uniform(1, 1000), 2)]),
+                payer_balance_before=more.choice([None, None, -1.0, 500.0, 1e5]),
+                payee_balance_before=more.choice([None, 0.0, 1e5]),
+                latitude=more.choice([None] * 8 + [31.23, -90.0, more.uniform(-90, 90)]),
+                longitude=more.choice([121.47, 180.0, -180.0, more.uniform(-180, 180)]),
             )
         out.append(one)
     return out

@@ -49,6 +49,31 @@ def test_a_decision_has_the_fields_of_the_contract_and_no_other() -> None:
     assert Decision.model_validate(decision).model_dump(mode="json", exclude={"features"}) == decision
 
 
+def test_a_reason_about_tainted_money_shows_its_path() -> None:
+    bench = Bench()
+    list_account(bench.context, "M", SignalSource.DISPOSITION, 100)
+    *_, last = bench.pay(
+        event(1, account="M", counterparty="A", amount=30_000.0),
+        event(2, NOON + HOUR, account="A", counterparty="B", amount=30_000.0),
+        event(3, NOON + 2 * HOUR, account="B", counterparty="C", amount=19_000.0),
+    )
+    reasons = {reason["rule"]: reason for reason in last["reasons"]}
+    assert (reasons["tainted-funds"]["account"], reasons["tainted-funds-passed-on"]["account"]) == ("C", "B")
+    assert " by M > A > B > C" in reasons["tainted-funds"]["text"]
+    assert reasons["tainted-funds-passed-on"]["text"].endswith(" by M > A > B > C")
+    evidence = reasons["tainted-funds"]["evidence"]
+    assert evidence["txn.taint_hops"] == 3
+    assert evidence["txn.tainted"] == pytest.approx(19_000 * 0.8, rel=0.01)
+
+
+def test_what_is_paid_before_a_listing_is_known_stays_clean() -> None:
+    bench = Bench()
+    bench.pay(event(1, account="M", counterparty="A", amount=30_000.0))
+    list_account(bench.context, "M", SignalSource.DISPOSITION, 100)
+    passed_on = only(bench, event(2, NOON + HOUR, account="A", counterparty="B", amount=30_000.0))
+    assert not passed_on["reasons"]
+
+
 def test_a_decision_says_which_payment_it_is_about_and_why() -> None:
     bench = Bench()
     decision = only(bench, passed_on(bench))

@@ -23,7 +23,7 @@ from stream_guard.detection.policy import load_policy
 from stream_guard.detection.rules import compile_pack, load_pack
 from stream_guard.detection.rules.pack import EXAMPLE
 from stream_guard.detection.state import Context, PartitionState
-from stream_guard.detection.vocabulary import Action, Reject
+from stream_guard.detection.vocabulary import Action, Reject, SignalSource
 from stream_guard.events import parse_transactions
 from stream_guard.streaming import legs as frames
 from tests.detection.builders import (
@@ -36,6 +36,7 @@ from tests.detection.builders import (
     Event,
     context,
     event,
+    list_account,
     ordinary,
 )
 from tests.detection.streams import random_stream
@@ -46,6 +47,14 @@ PARTITIONS = 3
 @cache
 def three() -> Context:
     return context(partitions=PARTITIONS, anomaly=EAGER_ANOMALY, audit=False)
+
+
+@cache
+def three_that_know_a_mule() -> Context:
+    """What A6 pays is tainted, and what others pay on of it."""
+    where = context(partitions=PARTITIONS, anomaly=EAGER_ANOMALY, audit=True)
+    list_account(where, "A6", SignalSource.DISPOSITION, 70)
+    return where
 
 
 def columns_of(stream: list[Event], where: Context) -> Payments:
@@ -147,6 +156,24 @@ def test_in_step_is_live_with_one_payment_in_flight_at_a_time(seed: int) -> None
     assert expected.alerts
     assert any(message["repeat"] and message["action"] != "allow" for message in expected.decisions)
     assert any(reason["rule"] == "anomaly" for message in expected.decisions for reason in message["reasons"])
+
+
+def test_tainted_money_is_the_same_in_step_and_live_however_batches_are_cut() -> None:
+    where = three_that_know_a_mule()
+    batch = columns_of(busy_stream(4), where)
+    expected = [timeless(message) for message in live(batch, where).decisions]
+    for cuts in ([], [50, 51, 120, 300]):
+        assert decisions(in_step(batch, where, cuts)) == expected
+    hops = {message.get("features", {}).get("txn.taint_hops") for message in expected} - {None}
+    assert {1, 2} < hops
+    assert max(hops) > 2
+    tainted = [
+        reason["text"]
+        for message in expected
+        for reason in message["reasons"]
+        if reason["rule"].startswith("tainted-funds")
+    ]
+    assert any(text.count(" > ") == 3 for text in tainted)
 
 
 @settings(max_examples=8, deadline=None)

@@ -289,10 +289,10 @@ def test_a_decision_that_cannot_be_written_is_dead_lettered_and_gets_the_fallbac
     wanted = whole.decide(*stream)
     render = conclusions.render_reason
 
-    def fail(rule: Any, row: Any) -> Any:
+    def fail(rule: Any, row: Any, **words: Any) -> Any:
         if rule.id == "rapid-in-out":
             raise ValueError("no such figure")
-        return render(rule, row)
+        return render(rule, row, **words)
 
     monkeypatch.setattr(conclusions, "render_reason", fail)
     found = broken.decide(*stream)

@@ -73,6 +73,18 @@ FIRES: dict[str, tuple[Row, Row, float, str]] = {
         62.5,
         "2 payments of 100,000 to this account and 3 of 100,000 back in 7 days",
     ),
+    "mirror-pass-through": (
+        {
+            "payer.in_sum_24h": 100_500,
+            "payer.out_sum_24h": 99_500,
+            "payer.balance_mean": 1_200,
+            "pair.out_sum_30d": 50_000,
+            "pair.out_sum_24h": 50_000,
+        },
+        {"payer.balance_mean": 21_000},
+        67.5,
+        "100,500 in and 99,500 out in 24 h, over a mean balance of 1,200",
+    ),
     "divergence": (
         {
             "payer.out_count_8h": 14,
@@ -127,6 +139,23 @@ FIRES: dict[str, tuple[Row, Row, float, str]] = {
         {"txn.payer_balance_before": 500_000},
         74.0,
         "100,000 to a new payee within 24 h of a try with 1.00",
+    ),
+    "small-tries": (
+        {
+            "payer.out_small_count_1h": 6,
+            "payer.out_distinct_1h": 5,
+            "pair.seen_before": 0,
+            "txn.payee_is_account": 1,
+        },
+        {"payer.out_distinct_1h": 2},
+        40.0,
+        "6 small payments within 1 h, 5 payees, this one new",
+    ),
+    "impossible-travel": (
+        {"txn.travel_km": 1_200, "txn.travel_kmh": 3_600},
+        {"txn.travel_kmh": 850},
+        71.25,
+        "1,200 km from the payer's last payment with a place, which needs 3,600 km/h",
     ),
     "details-changed": (
         {"payer.changed_s": 5.5 * 3600, "txn.amount": 150_000, "pair.seen_before": 0},
@@ -229,6 +258,18 @@ FIRES: dict[str, tuple[Row, Row, float, str]] = {
         60.0,
         "listed: payer 0, device 60, address 0",
     ),
+    "tainted-funds": (
+        {"txn.amount": 9_000, "txn.tainted": 8_000, "txn.taint_hops": 2, "payee.tainted": 20_000},
+        {"txn.tainted": 1_500},
+        63.125,
+        "8,000 of this payment comes from a listed account, by unknown; the payee holds 20,000 of such money",
+    ),
+    "tainted-funds-passed-on": (
+        {"txn.amount": 9_000, "txn.tainted": 8_000, "txn.taint_hops": 3},
+        {"txn.taint_hops": 1},
+        54.375,
+        "8,000 of this payment comes from a listed account, by unknown",
+    ),
     "many-in": (
         {
             "payee.in_distinct_7d": 4,
@@ -321,6 +362,10 @@ QUIET: Row = {
     "payer.out_std": 900,
     "payer.out_max": 6_000,
     "payer.out_count": 700,
+    "payer.balance_mean": 9_000,
+    "payer.tainted": 0,
+    "payee.tainted": 0,
+    "txn.tainted": 0,
     "txn.night": 0,
     "txn.hour": 14,
     "txn.payer_is_account": 1,
@@ -358,6 +403,29 @@ ORDINARY: dict[str, Row] = {
     ),
     "salary in, nearly all of it put aside": paid(
         13_500, payer__in_sum_24h=14_000, payer__in_sum_7d=14_000, txn__payer_balance_before=19_000
+    ),
+    "a company's takings of the day swept to its parent, as every day": paid(
+        200_000,
+        payer__in_sum_24h=200_000,
+        payer__in_sum_7d=900_000,
+        payer__balance_mean=4_000,
+        pair__seen_before=1,
+        pair__out_sum_30d=5_000_000,
+    ),
+    "payroll out of what the parent sent, large balances": paid(
+        100_000,
+        payer__in_sum_24h=100_000,
+        payer__balance_mean=300_000,
+        pair__seen_before=1,
+        pair__out_sum_30d=4e5,
+    ),
+    "an evening flight, paid from where it landed": paid(300, txn__travel_km=1_900, txn__travel_kmh=760),
+    "a telephone whose place jumps within the city": paid(300, txn__travel_km=22, txn__travel_kmh=15_000),
+    "a seller is paid a little by somebody who was paid by a mule": paid(
+        9_000, txn__tainted=310, txn__taint_hops=2, payee__tainted=6_100
+    ),
+    "four parking tickets one after the other": paid(
+        6, payer__out_small_count_1h=4, payer__out_distinct_1h=1, txn__payee_is_account=0
     ),
     "bonus in, then a car": paid(
         180_000,
@@ -431,6 +499,8 @@ def test_every_threshold_is_a_named_parameter_with_a_unit(pack: Pack) -> None:
         "level",
         "factor",
         "standard deviations",
+        "km",
+        "km/h",
     }
     for rule in pack.rules:
         assert {parameter.unit for parameter in rule.params.values()} <= units, rule.id

@@ -205,7 +205,8 @@ def test_a_frame_holds_a_bounded_number_of_legs() -> None:
 def test_the_largest_frame_that_a_bank_can_cause_fits_into_a_record() -> None:
     # Ids may have 64 characters of 4 bytes each.
     longest = "\U00020000" * MAX_ID
-    text = "\0".join([longest, longest, longest, "CNY"]).encode()
+    # Tainted money came by one account, or by two.
+    text = "\0".join([longest, longest, longest, "CNY", longest, "", longest, longest]).encode()
     legs = random_legs(MAX_FRAME_ROWS, texts=[text] * MAX_FRAME_ROWS)
     legs = legs._replace(keys=[longest.encode()] * MAX_FRAME_ROWS)
     assert len(encode(legs, EVERYTHING)) < MAX_BATCH_BYTES - 1_000

@@ -21,6 +21,7 @@ from stream_guard.feedback.dispositions import dispose
 from stream_guard.streaming.partition import (
     DETECTORS_KEY,
     META_KEY,
+    TAINT_PREFIX,
     TALLY_PREFIX,
     WARNING_PREFIX,
     LegGap,
@@ -257,7 +258,7 @@ def lived(partition: Partition, where: Context) -> None:
     """A life with warnings open and closed, facts, a listing, a dead letter, chains both ways."""
     list_account(where, "POL")
     run(partition, where, [event("p", NOON, account="P5", counterparty="POL"), *ordinary(60)])
-    run(partition, where, [event("q", NOON + 2 * HOUR, account="POL", counterparty="P6")])
+    run(partition, where, [event("q", NOON + 2 * HOUR, account="POL", counterparty="P6", amount=9e3)])
     state = partition.state
     warning = state.book.current(b"POL")
     assert warning is not None
@@ -285,8 +286,8 @@ def test_what_was_flushed_and_loaded_is_the_same_partition(make_partition: MakeP
     one = make_partition(0, where)
     lived(one, where)
     items = stored(one)
-    assert any(key.startswith(WARNING_PREFIX) for key in items)
-    assert any(key.startswith(TALLY_PREFIX) for key in items)
+    for prefix in (WARNING_PREFIX, TALLY_PREFIX, TAINT_PREFIX):
+        assert any(key.startswith(prefix) for key in items), prefix
     other = make_partition(0, where)
     assert other.load(list(items.items())) is None
 
@@ -308,11 +309,13 @@ def test_what_was_flushed_and_loaded_is_the_same_partition(make_partition: MakeP
     later = [
         event("r", NOON + 3 * HOUR, account="POL", counterparty="P7"),
         event("p", NOON, account="P5", counterparty="POL"),
+        event("t", NOON + 3 * HOUR, account="P6", counterparty="P5", amount=9e3),
         *(dict(one, event_id=f"z{i}", ts=NOON + 4 * HOUR + i) for i, one in enumerate(ordinary(30))),
     ]
     said = run(one, where, later)
     assert said == run(other, where, later)
     assert any(message["repeat"] for message in said[0])
+    assert any("POL > P6 > P5" in reason["text"] for message in said[0] for reason in message["reasons"])
     left, right = dict(one.take().items), dict(other.take().items)
     metas = [json.loads(items.pop(META_KEY) or b"") for items in (left, right)]
     assert metas[0] == metas[1]

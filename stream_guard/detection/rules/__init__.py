@@ -23,6 +23,7 @@ from stream_guard.detection.rules.compiler import (
 from stream_guard.detection.rules.errors import ExpressionError, PackError, Problem
 from stream_guard.detection.rules.explain import Explanation, Reason, Verdict, explain, judge, render_reason
 from stream_guard.detection.rules.pack import load_pack
+from stream_guard.detection.rules.reasons import TAINT_PATH
 from stream_guard.detection.rules.rule import Pack, Parameter, Rule
 from stream_guard.detection.rules.store import check_file
 
@@ -30,6 +31,7 @@ __all__ = [
     "FIRED",
     "NOT_EVALUABLE",
     "NOT_FIRED",
+    "TAINT_PATH",
     "CompiledPack",
     "Explanation",
     "ExpressionError",

@@ -108,8 +108,13 @@ def explain(
     return Explanation(rule.label, judge(rule, row, ts, values), since <= ts < until, found)
 
 
-def render_reason(rule: Rule, row: Sequence[float], params: Mapping[str, float] | None = None) -> Reason:
-    """Sentence and evidence of a rule that fired on a payment.
+def render_reason(
+    rule: Rule,
+    row: Sequence[float],
+    params: Mapping[str, float] | None = None,
+    words: Mapping[str, str] | None = None,
+) -> Reason:
+    """Sentence and evidence of a rule that fired on a payment. Arguments as in `judge` and `Template.render`.
 
     The evidence of a text feature is the code of its text. ``floor`` is added, as 1, when more payments may
     fall into a window of the evidence than an account remembers one by one, so that counts, sums and maxima
@@ -136,7 +141,7 @@ def render_reason(rule: Rule, row: Sequence[float], params: Mapping[str, float] 
     evidence.update({name: values[name] for name in shown})
     if any(is_floor(floor_columns(CATALOGUE[name]), row) for name in features):
         evidence[FLOOR] = 1.0
-    return Reason(rule.reason.render(row, values), evidence)
+    return Reason(rule.reason.render(row, values, words), evidence)
 
 
 def _figure(name: str, number: float | None) -> str:

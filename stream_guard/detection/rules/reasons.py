@@ -22,7 +22,10 @@ from stream_guard.detection.rules.parser import CATALOGUE
 MAX_LENGTH: Final = 300
 """Characters of a template; a reason is one line on a screen."""
 UNKNOWN: Final = "unknown"
+TAINT_PATH: Final = "txn.taint_path"
+"""The one place that is words: accounts by which tainted money came, from the listed one to the payee."""
 PLAIN: Final = "plain"
+WORDS: Final = "words"
 
 _NUMBER: Final = re.compile(r",?\.[0-4][f%]")
 _SECONDS: Final[Mapping[str, float]] = {"minutes": 60.0, "hours": 3_600.0, "days": 86_400.0}
@@ -38,11 +41,16 @@ class Place:
 
     name: str
     index: int | None
-    """Column of a feature; None: a parameter."""
+    """Column of a feature; None: a parameter, or words."""
     format: str
-    """Checked format: ``plain``, ``clock``, ``yesno``, a unit of time, or Python's for a number."""
+    """Checked: ``words``, ``plain``, ``clock``, ``yesno``, a unit of time, or Python's format of a number."""
     windows: tuple[int, int] | None
     """Columns of both directions' counts in the figure's window, where the figure may be a floor."""
+
+    @property
+    def is_param(self) -> bool:
+        """Whether it shows a parameter."""
+        return self.index is None and self.format != WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +68,11 @@ class Template:
     @property
     def params(self) -> dict[str, None]:
         """Parameters the template shows."""
-        return {p.name: None for p in self.parts if isinstance(p, Place) and p.index is None}
+        return {p.name: None for p in self.parts if isinstance(p, Place) and p.is_param}
 
-    def render(self, row: Sequence[float], params: Mapping[str, float]) -> str:
+    def render(
+        self, row: Sequence[float], params: Mapping[str, float], words: Mapping[str, str] | None = None
+    ) -> str:
         """Write the sentence for one payment.
 
         Parameters
@@ -71,8 +81,17 @@ class Template:
             The payment's feature values, one a column of the catalogue.
         params
             Value of every parameter of the rule.
+        words
+            What `TAINT_PATH` stands for; it reads ``unknown`` otherwise.
         """
-        return "".join(part if isinstance(part, str) else _figure(part, row, params) for part in self.parts)
+        return "".join(
+            part
+            if isinstance(part, str)
+            else (words or {}).get(part.name, UNKNOWN)
+            if part.format == WORDS
+            else _figure(part, row, params)
+            for part in self.parts
+        )
 
 
 def template(text: str, params: Collection[str], units: Mapping[str, str | None] | None = None) -> Template:
@@ -134,9 +153,13 @@ def _place(
 ) -> Place:
     if name in params:
         return Place(name, None, _format(form, "number", units.get(name), offset), None)
+    if name == TAINT_PATH:
+        if form is not None:
+            raise ExpressionError(f"{TAINT_PATH} is words and takes no format", offset)
+        return Place(name, None, WORDS, None)
     feature = CATALOGUE.get(name)
     if feature is None:
-        known = [*CATALOGUE, *params]
+        known = [*CATALOGUE, *params, TAINT_PATH]
         raise ExpressionError(f"unknown feature or parameter {shown(name)}{suggestion(name, known)}", offset)
     if feature.kind == "text":
         raise ExpressionError(f"{name} is a text, of which only a code is kept: it cannot be shown", offset)

@@ -124,3 +124,12 @@ def test_an_accepted_template_renders_on_any_row(text: str) -> None:
     filled = list(nothing)
     filled[INDEX["txn.amount"]] = 1e15
     assert isinstance(made.render(filled, {"b": -1e15}), str)
+
+
+def test_the_path_of_tainted_money_is_words() -> None:
+    made = template("came by {txn.taint_path}", [])
+    assert (made.features, made.params) == ({}, {})
+    assert made.render([], {}, {"txn.taint_path": "M > A > B"}) == "came by M > A > B"
+    assert made.render([], {}) == "came by unknown"
+    with pytest.raises(ExpressionError, match="is words and takes no format"):
+        template("{txn.taint_path:.2f}", [])
