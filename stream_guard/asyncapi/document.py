@@ -59,6 +59,7 @@ _TOPICS: Final[Mapping[str, _Topic]] = {
     "dead_letters": _Topic(("dead-letter",), "none", "send", "Records that were refused, and why."),
     "legs": _Topic(("internal",), "none", None, "Internal: payments on their way to the payee's partition."),
     "cases": _Topic(("internal",), "the payer's account id", None, "Internal: findings about payers."),
+    "sightings": _Topic(("internal",), "device or address", None, "Internal: who used which device."),
     "state": _Topic(("internal",), "account id", None, "Internal: the state of the workers."),
 }
 
@@ -70,7 +71,7 @@ def document(settings: Settings) -> dict[str, Any]:
     --------
     >>> made = document(Settings())
     >>> made["asyncapi"], made["channels"]["transactions"]["address"], len(made["channels"])
-    ('3.0.0', 'transactions', 10)
+    ('3.0.0', 'transactions', 11)
     """
     schemas, parts = components(SCHEMA_NAMES, "#/components/schemas/{model}")
     kept_ms = int(settings.retention.internal.total_seconds() * 1000)

@@ -91,7 +91,7 @@ def _core_banking(settings: Settings) -> Iterator[Grant]:
 def _worker(settings: Settings) -> Iterator[Grant]:
     topics = settings.topics
     read = [topics.transactions, topics.account_updates, topics.dispositions, topics.risk_signals]
-    own = [topics.legs, topics.cases, topics.state]
+    own = [topics.legs, topics.cases, topics.sightings, topics.state]
     yield from _on([*read, *own], _READ)
     yield from _on([*own, topics.decisions, topics.alerts, topics.dead_letters, topics.risk_signals], _WRITE)
     # Its start checks the settings of every topic.
@@ -115,7 +115,8 @@ def _ops(settings: Settings) -> Iterator[Grant]:
     topics = settings.topics
     for operation in (_CREATE, _DESCRIBE, _SHOW, _CHANGE):
         yield from _on(topics.names.values(), operation)
-    yield from _on([*_sources(settings), topics.legs, topics.cases, topics.dead_letters], _READ)
+    internal = (topics.legs, topics.cases, topics.sightings)
+    yield from _on([*_sources(settings), *internal, topics.dead_letters], _READ)
     yield Grant(ResourceType.GROUP, settings.app_id, _DESCRIBE)
     for operation in (_DESCRIBE, _SHOW):
         yield Grant(ResourceType.CLUSTER, CLUSTER, operation)
