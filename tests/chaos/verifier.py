@@ -109,7 +109,7 @@ def verify(kafka: Kafka, settings: Settings, sent: Sent) -> Verdict:
         kafka.stream(topics.decisions, timeout_s=READ_S), _warning_rules(settings.models.pack.read_text())
     )
     judge_decisions(verdict, sent, decided)
-    _judge_alerts(verdict, kafka.read(topics.alerts, timeout_s=READ_S), decided)
+    judge_alerts(verdict, kafka.read(topics.alerts, timeout_s=READ_S), decided)
     _judge_dead_letters(verdict, kafka.read(topics.dead_letters, timeout_s=READ_S), sent.refused)
     return verdict
 
@@ -279,7 +279,7 @@ def _warned(last: pd.DataFrame, warn_at: float = 50.0) -> Iterator[str]:
         yield from last.loc[speaks, party]
 
 
-def _judge_alerts(verdict: Verdict, records: Iterable[Message], decided: pd.DataFrame) -> None:
+def judge_alerts(verdict: Verdict, records: Iterable[Message], decided: pd.DataFrame) -> None:
     """Each (warning, revision) once, in order, without a gap; who is warned is whom the decisions name.
 
     No warning is disposed of in these runs, so an account has one at most.
