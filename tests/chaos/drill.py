@@ -29,9 +29,6 @@ logger = logging.getLogger(__name__)
 WAIT_S = 300.0
 """Bound of everything that is waited for; a loaded machine takes long, and a stall is not longer."""
 
-STOPS_WITHIN_S = 10.0
-"""SIGTERM ends a worker within that, says the README."""
-
 FLUSHES = {"STREAM_GUARD_STATE__FLUSH_INTERVAL_S": "1.0"}
 """As in production: what was done since the last one is done again after a kill."""
 
