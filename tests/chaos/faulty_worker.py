@@ -121,13 +121,13 @@ def plant(faults: Faults) -> None:
         faults.meet(Point.RECOVERY)
         return read
 
-    def payer_hop(self: Any, original: Callable[..., Any], batch: Any) -> Any:
+    def payer_hop(self: Any, original: Callable[..., Any], batch: Any, *args: Any) -> Any:
         faults.fail(Point.FIRST_KERNEL, batch.amount)
-        return original(self, batch)
+        return original(self, batch, *args)
 
-    def payee_hop(self: Any, original: Callable[..., Any], legs: Any, matrix: Any) -> Any:
+    def payee_hop(self: Any, original: Callable[..., Any], legs: Any, *args: Any) -> Any:
         faults.fail(Point.SECOND_KERNEL, legs.amount)
-        return original(self, legs, matrix)
+        return original(self, legs, *args)
 
     def evaluate(self: Any, original: Callable[..., Any], matrix: Any, *args: Any) -> Any:
         faults.fail(Point.RULES, matrix[:, INDEX["txn.amount"]])
