@@ -162,6 +162,7 @@ def payee_leg(legs: Legs, state: PartitionState, now_ms: int, fallback: Action =
         state.detectors.rollback(learned)
         results, verdicts, failed = _one_by_one(legs, matrix, state, late, repeat, fallback)
     action = np.where(repeat, stored, verdicts.action).astype(np.uint8)
+    _answer_within(legs, action, repeat)
     counted = ~repeat
     remember(legs, action, counted, state)
     conclusions = Conclusions(legs, matrix, results, verdicts, action, repeat, late, state, now_ms)
@@ -170,6 +171,13 @@ def payee_leg(legs: Legs, state: PartitionState, now_ms: int, fallback: Action =
     decided.refused.extend(refused)
     _tally(decided, state)
     return decided
+
+
+def _answer_within(legs: Legs, action: NDArray[np.uint8], repeat: NDArray[np.bool_]) -> None:
+    """Answer a payment sent again as its first time, where that is in the same batch: no row holds it yet."""
+    for again in np.flatnonzero(repeat).tolist():
+        same = (legs.event[:again] == legs.event[again]) & (legs.payer[:again] == legs.payer[again])
+        action[again] = action[:again].max(where=same, initial=action[again])
 
 
 def _say(

@@ -149,6 +149,14 @@ def test_a_repeat_within_one_batch_is_a_repeat() -> None:
     assert [decision["repeat"] for decision in messages(decided)] == [False, True, False]
 
 
+def test_a_repeat_within_one_batch_is_answered_as_the_first_time() -> None:
+    bench = Bench()
+    one = passed_on(bench)
+    decided = bench.decide(*ordinary(2), one, *ordinary(4)[2:], one)
+    answers = [message["action"] for message in messages(decided) if message["event_id"] == one["event_id"]]
+    assert answers == ["delay", "delay"]
+
+
 def test_a_repeat_opens_no_second_warning_and_escalates_none() -> None:
     bench = Bench()
     list_account(bench.context, "POL")
@@ -387,6 +395,7 @@ def awkward_stream() -> list[Event]:
     stream.insert(40, event("till", NOON + HOUR, account="EXT_1", counterparty="POL"))
     stream.insert(50, event("till", NOON + HOUR, account="EXT_1", counterparty="POL", amount=3.0))
     stream.insert(60, event("old", NOON - 40 * DAY, account="P1", counterparty="Q1"))
+    stream.insert(18, dict(next(one for one in stream if one["account"] == "M")))
     stream.insert(62, event("late", NOON - 3 * HOUR, account="P4", counterparty="Q4", amount=18_000.0))
     return stream
 
