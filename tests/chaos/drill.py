@@ -36,6 +36,11 @@ FENCED = 70
 """Exit code of a worker that must not go on, and is to be started again."""
 
 
+def now_ms() -> int:
+    """Wall clock, epoch milliseconds."""
+    return int(time.time() * 1000)
+
+
 class Drill:
     """Topics, a history and workers of one scenario; a context manager that ends the workers.
 
@@ -120,7 +125,7 @@ class Drill:
         """Write the next payments of the history; returns when they are handed to the client."""
         part = self.history.payments.iloc[self.sent : self.sent + count]
         for number, payment in enumerate(part.to_dict("records"), self.sent):
-            self._produced[number] = now = int(time.time() * 1000)
+            self._produced[number] = now = now_ms()
             self.write(payment["account"], orjson.dumps(payment), now)
         self.sent += len(part)
 
@@ -275,7 +280,7 @@ class Drill:
         self.settled()
         probes = histories.probes(self.history)
         for payment in probes.to_dict("records"):
-            self.write(payment["account"], orjson.dumps(payment), int(time.time() * 1000))
+            self.write(payment["account"], orjson.dumps(payment), now_ms())
         self._delivered()
         everything = self.sent + len(probes)
         self.wait(lambda: self.counted() >= everything, f"{everything} payments are counted", 0.5)

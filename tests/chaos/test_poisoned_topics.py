@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 from stream_guard.alerts import Alert
 from stream_guard.events import parse_transactions
 from tests.chaos.conftest import Report, Scale, Start
-from tests.chaos.drill import Drill
+from tests.chaos.drill import Drill, now_ms
 from tests.chaos.faulty_worker import Point
 from tests.chaos.poison import (
     NOON,
@@ -99,7 +98,7 @@ def _let_payer_be_known(run: Drill) -> None:
 
 def _corpus(run: Drill, opened: Alert, scale: Scale) -> list[tuple[str, Poison]]:
     topics, partitions = run.settings.topics, run.partitions
-    ahead = int(time.time() * 1000) + 600_000  # still ahead when the last of them is written
+    ahead = now_ms() + 600_000  # still ahead when the last of them is written
     conflict = Poison("known id, other amount", PAYER.encode(), orjson.dumps(good("known", amount=11.0)),
                       "conflicting_id")  # fmt: skip
     corpus = [(topics.transactions, bad) for bad in poisoned_payments(partitions, ahead)]

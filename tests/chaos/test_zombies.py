@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from tests.chaos.conftest import Report, Scale, Start
-from tests.chaos.drill import FENCED, Drill
+from tests.chaos.drill import FENCED, Drill, now_ms
 from tests.chaos.verifier import READ_S, backward_steps
 from tests.kafka.bank import counted
 from tests.kafka.harness import Kafka
@@ -34,7 +34,7 @@ def freeze_and_wake(run: Drill, zombie: str, portion: int) -> int:
     run.settled()
     time.sleep(max(0.0, since + FROZEN_S - time.monotonic()))
     run.workers[zombie] = frozen
-    woken = int(time.time() * 1000)
+    woken = now_ms()
     run.thaw(zombie)
     # It has no work of its own: whatever is decided before the next payment is sent, nobody asked for.
     time.sleep(FROZEN_S / 2)
@@ -54,7 +54,7 @@ def test_frozen_workers_do_no_harm_when_they_wake(
         for _ in range(times):
             zombie = run.random.choice(sorted(run.workers))
             woken = freeze_and_wake(run, zombie, payments // (2 * times + 1))
-            quiet.append((woken, int(time.time() * 1000)))
+            quiet.append((woken, now_ms()))
         report("3 frozen and woken", run)
         # Fenced, it may have ended by itself; nothing else may.
         assert {code for _, code in run.ended} <= {FENCED}
