@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from stream_guard.backtest.decisions_file import DecisionsFile
 from stream_guard.backtest.figures import Standing, figures
 from stream_guard.backtest.judge import Judge
 from stream_guard.backtest.passage import AT_ONCE, Inputs, Passage, Progress
-from stream_guard.backtest.period import Period, PeriodError
+from stream_guard.backtest.period import PeriodError
 from stream_guard.backtest.picture import Picture, picture
 from stream_guard.detection.batches import empty_payments
 from stream_guard.detection.in_step import InStep
@@ -88,8 +88,7 @@ def run(
         if file is not None:
             file.__exit__(None, None, None)
     judge.finish()
-    if not judge.events:
-        raise PeriodError(_nothing_judged(inputs.period, passage.refused))
+    check_judged(passage, judge)
     seconds, labels = passage.seconds(), passage.labels
     standing = standing_of(passage, judge)
     document = {
@@ -116,10 +115,18 @@ def run(
     return Result(document, picture(judge, standing, inputs.period.days) if keep_picture else None)
 
 
-def _nothing_judged(judged: Period, refused: Mapping[str, int]) -> str:
-    when = judged.as_dict()
-    counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(refused.items()))
-    return (
+def check_judged(passage: Passage, judge: Judge) -> None:
+    """Refuse a passage of whose payments none was judged.
+
+    Raises
+    ------
+    PeriodError
+    """
+    if judge.events:
+        return
+    when = passage.inputs.period.as_dict()
+    counts = ", ".join(f"{count:,} {reason}" for reason, count in sorted(passage.refused.items()))
+    raise PeriodError(
         f"No payment was judged from {when['from']} until {when['until']}: there is none in that time"
         + (f", or it was refused ({counts})" if counts else "")
         + ". Choose another --from or --until."

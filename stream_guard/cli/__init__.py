@@ -49,6 +49,7 @@ EXPECTED = {
     "stream_guard.detection.documents.DocumentError": Exit.USAGE,
     "stream_guard.history.HistoryError": Exit.USAGE,
     "stream_guard.backtest.period.PeriodError": Exit.USAGE,
+    "stream_guard.tuning.grid.GridError": Exit.USAGE,
     "stream_guard.streaming.topics.BrokerUnreachable": Exit.BROKER,
     "stream_guard.replay.ReplayError": Exit.BROKER,
     "stream_guard.simulation.sender.SendError": Exit.BROKER,

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from stream_guard.cli.common import ConfigOption, Exit, JsonOption, group, settings_of, visible, write_json
+from stream_guard.cli.tune import tune
 
-app = group("Check a rule pack, and list its rules.")
+app = group("Check, list, tune and compare rules.")
 
 PackArgument = Annotated[
     Path | None, typer.Argument(metavar="[PACK]", help="The pack's file; the settings' where absent.")
@@ -67,3 +68,6 @@ def list_rules(file: PackArgument = None, config: ConfigOption = None, json: Jso
         for name, parameter in row["params"].items():
             unit = f" {parameter['unit']}" if parameter["unit"] else ""
             typer.echo(f"  {name} = {parameter['value']:,.10g}{unit}")
+
+
+app.command("tune")(tune)

@@ -85,9 +85,13 @@ ACCOUNTS = (
 )
 
 
+TUNABLE = PACK.replace("txn.amount >= 1000\n", "txn.amount >= least\n    params: {least: 1_000}\n", 1)
+"""The same, with a parameter."""
+
+
 @cache
-def pack() -> CompiledPack:
-    return compile_pack(load_pack(PACK, "story.yaml"), KERNELS)
+def pack(text: str = PACK) -> CompiledPack:
+    return compile_pack(load_pack(text, "story.yaml"), KERNELS)
 
 
 def context(partitions: int = 2, **changed: Any) -> Context:
@@ -127,27 +131,33 @@ def write(folder: Path, *, accounts: str | None = ACCOUNTS, **changed: Any) -> t
     return history, beside
 
 
-def tell(
+def inputs(
     folder: Path,
     *,
     accounts: str | None = ACCOUNTS,
     begin: str | None = "2024-01-02",
     until: str | None = None,
     columns: dict[str, str] | None = None,
-    where: Context | None = None,
     changed: dict[str, Any] | None = None,
-    **options: Any,
-) -> Result:
-    """Backtest of the story."""
+) -> Inputs:
+    """What is read of the story."""
     path, beside = write(folder, accounts=accounts, **(changed or {}))
     history = History(path, columns)
     first, last = history.first_ts(), history.last_ts()
     assert first is not None
     assert last is not None
-    judged = Inputs(
+    return Inputs(
         history,
         period(first, last, UTC, begin=begin, until=until),
         tuple(account_updates(beside, first)) if beside else (),
         account_labels(beside) if beside else None,
     )
-    return run(judged, where or context(), **options)
+
+
+READ = ("accounts", "begin", "until", "columns", "changed")
+
+
+def tell(folder: Path, *, where: Context | None = None, **options: Any) -> Result:
+    """Backtest of the story; options as of `inputs` and of `run`."""
+    read = {name: options.pop(name) for name in READ if name in options}
+    return run(inputs(folder, **read), where or context(), **options)
