@@ -12,7 +12,7 @@ COMPILE = env -u PIP_FIND_LINKS CUSTOM_COMPILE_COMMAND="make lock" .cache/lock/b
 	--generate-hashes --strip-extras --allow-unsafe --all-build-deps --no-annotate --newline lf \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
-.PHONY: help setup setup-dev demo test quick chaos lint types format bench broker lock clean
+.PHONY: help setup setup-dev demo test quick chaos lint types format bench dashboards broker lock clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ format: setup-dev ## rewrite the source in the project's format
 
 bench: setup-dev ## the benchmark on a real Apache Kafka; ARGS="--json FILE"
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+dashboards: setup-dev ## write Grafana's dashboards anew from docker/grafana/generator
+	@$(BIN)/python docker/grafana/generator
 
 broker: setup-dev ## a real Apache Kafka in the foreground, for trying things out
 	@$(BIN)/python -m tests.kafka.broker $(ARGS)
