@@ -22,12 +22,12 @@ from tests.chaos import histories
 from tests.chaos.faulty_worker import VARIABLE, Point
 from tests.chaos.verifier import Place, Sent, Verdict, verify
 from tests.kafka.bank import AUDIT, counted, settle, wait_until
-from tests.kafka.harness import PRODUCTION, READY_S, Env, Kafka, Worker, settings_of
+from tests.kafka.harness import PRODUCTION, Env, Kafka, Worker, settings_of
 
 logger = logging.getLogger(__name__)
 
-WAIT_S = 300.0
-"""Bound of everything that is waited for; a loaded machine takes long, and a stall is not longer."""
+WAIT_S = 600.0
+"""Bound of everything that is waited for: three workers compile their kernels side by side the first time."""
 
 FLUSHES = {"STREAM_GUARD_STATE__FLUSH_INTERVAL_S": "1.0"}
 """As in production: what was done since the last one is done again after a kill."""
@@ -177,7 +177,7 @@ class Drill:
             self.workers[instance] = self.launch(instance, environment=environment)
         if ready:
             for instance in instances:
-                self.workers[instance].wait_ready(READY_S)
+                self.workers[instance].wait_ready(WAIT_S)
 
     def launch(
         self, instance: str, *, folder: Path | None = None, environment: Mapping[str, str] | None = None

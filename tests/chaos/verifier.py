@@ -28,6 +28,7 @@ from confluent_kafka import Message
 from numpy.typing import NDArray
 
 from stream_guard.alerts import Alert, warning_id
+from stream_guard.detection.findings import Finding
 from stream_guard.detection.hashing import murmur2_partitions
 from stream_guard.settings import Settings
 from tests.chaos import reference
@@ -330,16 +331,23 @@ def _place(letter: Message) -> Place:
     return Place(headers["topic"].decode(), int(headers["partition"]), int(headers["offset"]))
 
 
-def backward_steps(kafka: Kafka, settings: Settings) -> list[str]:
-    """Where the changelog says less is applied than it said before: what a stale process would write."""
+def stale_writes(kafka: Kafka, settings: Settings) -> list[str]:
+    """What a process that was replaced would have left: steps backwards in the state, cases written twice."""
     highest: dict[tuple[int, str], int] = {}
-    steps = []
+    found = []
     for record in kafka.stream(settings.topics.state, timeout_s=READ_S):
         if record.key() != b"\0meta":
             continue
         for topic, offset in orjson.loads(record.value())["applied"].items():
             place = (record.partition(), topic)
             if offset < highest.get(place, 0):
-                steps.append(f"{topic}-{record.partition()} from {highest[place]} to {offset}")
+                found.append(f"{topic}-{record.partition()} from {highest[place]} to {offset}")
             highest[place] = offset
-    return steps
+    cases: set[tuple[str, str]] = set()
+    for record in kafka.stream(settings.topics.cases, timeout_s=READ_S):
+        finding = Finding.from_bytes(record.value())
+        case = (finding.account, finding.event_id)
+        if case in cases:
+            found.append(f"a second case of {finding.account} on {finding.event_id}")
+        cases.add(case)
+    return found
