@@ -20,10 +20,10 @@ CUT_S = 14.0
 
 
 def test_the_only_broker_is_stopped_and_killed(scale: Scale, drill: Start, report: Report) -> None:
-    payments = scale.of(20_000, 150_000)
+    payments = scale.of(20_000, 100_000)
     with Broker() as broker, drill(Kafka(broker.bootstrap, broker), payments=payments) as run:
         run.start("worker-0", "worker-1")
-        times = scale.of(1, 3)
+        times = scale.of(1, 2)
         portion = payments // (2 * times + 1)
         for end in [broker.stop, broker.kill] * times:
             run.send(portion)
@@ -37,8 +37,9 @@ def test_the_only_broker_is_stopped_and_killed(scale: Scale, drill: Start, repor
         assert {code for _, code in run.ended} <= {FENCED}
 
 
+@pytest.mark.chaos_full
 def test_the_network_of_one_worker_is_cut_and_slow(scale: Scale, drill: Start, report: Report) -> None:
-    payments = scale.of(15_000, 90_000)
+    payments = scale.of(15_000, 60_000)
     with Proxy() as proxy, Broker(aside=proxy.port) as broker:
         proxy.lead_to(broker.aside_port)
         behind = {"STREAM_GUARD_BROKER": f"127.0.0.1:{proxy.port}"}
@@ -46,7 +47,7 @@ def test_the_network_of_one_worker_is_cut_and_slow(scale: Scale, drill: Start, r
             run.start("worker-0", "worker-1")
             run.start("cut-off", environment=behind)
             run.wait(run.all_open, "all partitions are open")
-            times = scale.of(1, 3)
+            times = scale.of(1, 2)
             portion = payments // (3 * times + 1)
             for _ in range(times):
                 run.send(portion)

@@ -37,11 +37,11 @@ def kill_at(run: Drill, victim: str, portion: int, point: Point) -> None:
 
 
 def test_workers_are_killed_again_and_again(kafka: Kafka, scale: Scale, drill: Start, report: Report) -> None:
-    payments = scale.of(24_000, 1_000_000)
+    payments = scale.of(20_000, 1_000_000)
     with drill(kafka, payments=payments) as run:
         # Over the seeds, the quick run comes to every point too.
-        points = DEADLY * 2 if scale.full else run.random.sample(DEADLY, 2)
-        deaths: list[Point | None] = [*points, *[None] * scale.of(1, 14)]
+        points = DEADLY * 2 if scale.full else run.random.sample(DEADLY, 1)
+        deaths: list[Point | None] = [*points, *[None] * scale.of(1, 10)]
         run.random.shuffle(deaths)
         portion = payments // (len(deaths) + 1)
         run.start(*(f"worker-{number}" for number in range(WORKERS)))

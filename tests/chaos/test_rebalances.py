@@ -21,11 +21,11 @@ SLOW_S = 0.1
 def test_workers_join_and_leave_every_few_seconds(
     kafka: Kafka, scale: Scale, drill: Start, report: Report
 ) -> None:
-    with drill(kafka, payments=scale.of(30_000, 120_000)) as run:
+    with drill(kafka, payments=scale.of(30_000, 100_000)) as run:
         run.start("worker-0", "worker-1")
         run.wait(run.all_open, "all partitions are open")
         with run.flow(1_500):
-            for number in range(scale.of(2, 8)):
+            for number in range(scale.of(2, 6)):
                 slow = number % 2 == 1
                 if slow:
                     run.plant("worker-0", Point.SLOW, SLOW_S)
@@ -50,7 +50,7 @@ def test_one_worker_becomes_four_and_one_again(
     kafka: Kafka, scale: Scale, drill: Start, report: Report
 ) -> None:
     others = ("worker-1", "worker-2", "worker-3")
-    with drill(kafka, payments=scale.of(20_000, 90_000), partitions=8) as run:
+    with drill(kafka, payments=scale.of(20_000, 60_000), partitions=8) as run:
         run.start("worker-0")
         with run.flow(1_500):
             for slow in (False, True):

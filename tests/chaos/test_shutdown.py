@@ -13,8 +13,8 @@ pytestmark = pytest.mark.chaos
 def test_sigterm_at_full_load_repeats_nothing(
     kafka: Kafka, scale: Scale, drill: Start, report: Report
 ) -> None:
-    times = scale.of(1, 5)
-    payments = scale.of(30_000, 150_000)
+    times = scale.of(1, 3)
+    payments = scale.of(30_000, 100_000)
     with drill(kafka, payments=payments) as run:
         run.start("worker-0")
         for _ in range(times):

@@ -56,8 +56,8 @@ def freeze_and_wake(run: Drill, zombie: str, portion: int) -> int:
 def test_frozen_workers_do_no_harm_when_they_wake(
     kafka: Kafka, scale: Scale, drill: Start, report: Report
 ) -> None:
-    times = scale.of(1, 3)
-    payments = scale.of(15_000, 90_000)
+    times = scale.of(1, 2)
+    payments = scale.of(15_000, 60_000)
     quiet: list[tuple[int, int]] = []
     with drill(kafka, payments=payments) as run:
         run.start("worker-0", "worker-1", "worker-2")
