@@ -146,6 +146,9 @@ class Metrics:
             "stream_guard_recovery_seconds", "Duration of the last opening of a partition", ["partition"],
             registry=registry,
         )  # fmt: skip
+        self.snapshots = Counter(
+            "stream_guard_snapshots", "Local snapshots of partitions", ["result"], registry=registry
+        )
         self.flush = Histogram(
             "stream_guard_flush_seconds", "Duration of a flush of one partition", buckets=FLUSH_BUCKETS_S,
             registry=registry,

@@ -35,7 +35,7 @@ def warm_up(context: Context) -> None:
         The made-up payments were refused: the first real ones would compile, and everything would wait.
     """
     state = PartitionState(context)
-    partition = Partition(0, context.bank.partitions, state, context.bank.routing_hash(), "sightings")
+    partition = Partition(0, context.bank.partitions, state, context.bank.routing_hash(), "sightings", "")
     values = [
         json.dumps(
             {

@@ -333,6 +333,7 @@ def everything() -> Metrics:
     metrics.decisions.labels("stop").inc()
     metrics.rules.labels("rapid-in-out@1", "fired").inc()
     metrics.recovery.labels("0").set(1.0)
+    metrics.snapshots.labels("written").inc()
     metrics.signals.labels("police").set(1)
     metrics.policy.labels("interception_budget").set(1e6)
     metrics.last_exit.labels("stopped").set(1)

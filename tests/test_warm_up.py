@@ -86,7 +86,7 @@ def main() -> None:
         columns, _ = payments(events, range(count), moments, keys, partition, where.bank, 1_767_225_800_000)
         legs, _ = pipeline.payer_leg(columns, partition, state)
         targets = columns.partition[: len(legs.keys)]
-        chain = Partition(0, 3, state, "", "sightings")
+        chain = Partition(0, 3, state, "", "sightings", "")
         legs = chain.chain(legs, targets)
         sent = [frame for _, frame in frames.encode_by_target(legs, targets, where.first_hop_columns)]
         for received in (sent[:1], sent[1:]):

@@ -36,6 +36,24 @@ class RowRefused(ValueError):
         self.account = account
 
 
+class PackedRows(NamedTuple):
+    """Rows as they are stored, one behind the other.
+
+    Attributes
+    ----------
+    accounts
+        n account ids.
+    ends
+        int64[n]: where each row ends in `words`.
+    words
+        int64: the rows, each cut behind what is in use.
+    """
+
+    accounts: list[bytes]
+    ends: I8
+    words: I8
+
+
 class Undo(NamedTuple):
     """The state before a batch, as far as the batch may change it."""
 
@@ -218,18 +236,48 @@ class RowStore:
         """
         rest = iter(items)
         while chunk := list(islice(rest, _LOAD_CHUNK)):
-            keys = [key for key, _ in chunk]
+            accounts = [account for account, _ in chunk]
             values = [value for _, value in chunk]
             sizes = np.fromiter(map(len, values), np.int64, len(values))
             odd = np.flatnonzero(sizes % row.WORD)
             if len(odd):
-                raise _refused(keys[odd[0]], values[odd[0]])
+                raise _refused(accounts[odd[0]], values[odd[0]])
             packed = np.frombuffer(bytearray().join(values), np.int64)
-            rows = self.rows_of(keys, create=True)
-            wrong = unpack(self.words, rows, np.cumsum(sizes // row.WORD), packed, LAYOUTS)
-            if wrong >= 0:
-                raise _refused(keys[wrong], values[wrong])
-            self.counters[row.NEWEST_COUNTED] = max(self.newest_ts, newest_of(self.words, rows))
+            self.load_packed(PackedRows(accounts, np.cumsum(sizes // row.WORD), packed))
+
+    def load_packed(self, packed: PackedRows) -> None:
+        """`load` of rows that are packed already.
+
+        Raises
+        ------
+        RowRefused
+            If something is no row, or a later release's.
+        """
+        rows = self.rows_of(packed.accounts, create=True)
+        wrong = unpack(self.words, rows, packed.ends, packed.words, LAYOUTS)
+        if wrong >= 0:
+            start = packed.ends[wrong - 1] if wrong else 0
+            value = packed.words[start : packed.ends[wrong]].tobytes()
+            raise _refused(packed.accounts[wrong], value)
+        self.counters[row.NEWEST_COUNTED] = max(self.newest_ts, newest_of(self.words, rows))
+
+    def packed(self, start: int, count: int) -> PackedRows:
+        """Some rows as they are now, from number `start` on; dirty or not, and they stay so."""
+        rows = np.arange(start, min(start + count, len(self)))
+        ends, words = self._packed(rows)
+        return PackedRows(self._accounts[start : start + count], ends, words)
+
+    def forget(self, accounts: Iterable[bytes]) -> None:
+        """Remove rows while a state is loaded: the only time when a row's number may change."""
+        for account in accounts:
+            r = self._index.pop(account, -1)
+            if r < 0:
+                continue
+            last = self._accounts.pop()
+            if last != account:
+                self._accounts[r], self._index[last] = last, r
+                self.words[r] = self.words[len(self._accounts)]
+            self.words[len(self._accounts)] = 0
 
 
 def _refused(account: bytes, value: bytes) -> RowRefused:

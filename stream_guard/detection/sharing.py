@@ -294,6 +294,14 @@ class Sharing:
         self._dirty.clear()
         return items
 
+    def keys(self) -> list[str]:
+        """Devices and addresses remembered, the one unused for longest first."""
+        return list(self._kept)
+
+    def stored(self, keys: Iterable[str]) -> list[tuple[bytes, bytes]]:
+        """What is remembered of some now, as `take_dirty` gives it; nothing of others."""
+        return [(key.encode(), self._kept[key]) for key in keys if key in self._kept]
+
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Put back what `take_dirty` gave; it is not dirty then.
 

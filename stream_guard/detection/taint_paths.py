@@ -123,7 +123,15 @@ class TaintPaths:
         """Accounts whose paths changed since the last call, and their paths as `load` takes them."""
         changed = sorted(self._dirty)
         self._dirty.clear()
-        return [(account, _BETWEEN.join(self._paths[account])) for account in changed]
+        return self.stored(changed)
+
+    def keys(self) -> list[bytes]:
+        """Accounts with a path."""
+        return list(self._paths)
+
+    def stored(self, accounts: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+        """Paths of some accounts now, as `take_dirty` gives them."""
+        return [(account, _BETWEEN.join(self._paths[account])) for account in accounts]
 
     def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
         """Put paths back that `take_dirty` gave; they are not dirty then."""

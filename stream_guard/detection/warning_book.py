@@ -337,6 +337,14 @@ class WarningBook:
         self._dirty.clear()
         return taken
 
+    def keys(self) -> list[bytes]:
+        """Accounts of which something is kept."""
+        return list(self._accounts)
+
+    def stored(self, accounts: Iterable[bytes]) -> list[tuple[bytes, bytes]]:
+        """What is kept of some accounts now, as `take_dirty` gives it; nothing of others."""
+        return [(key, self._accounts[key].to_bytes()) for key in accounts if key in self._accounts]
+
     def load(self, items: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Take in what `take_dirty` gave; the newest value of an account wins. The tally is not told.
 

@@ -130,6 +130,13 @@ class DayCounts:
         self._dirty_days.clear()
         return taken
 
+    def stored(self, days: Iterable[int | None]) -> list[tuple[bytes, bytes]]:
+        """Records of some days and (None) of the totals, as `take_dirty` gives them."""
+        total = [(TOTAL_KEY, _encode(self._total)) for day in days if day is None]
+        return total + [
+            (DAY_PREFIX + str(day).encode(), _encode(self._days[day])) for day in days if day in self._days
+        ]
+
     def load(self, items: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Take in what `take_dirty` gave; the newest value of a key wins.
 

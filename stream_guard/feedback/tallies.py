@@ -280,6 +280,14 @@ class Tallies:
         """Changed records since the last call: the totals, and each changed day by itself."""
         return self._fold().take_dirty()
 
+    def keys(self) -> list[int | None]:
+        """What there are records of: the totals (None), and each day."""
+        return [None, *self._fold().days]
+
+    def stored(self, days: Iterable[int | None]) -> list[tuple[bytes, bytes]]:
+        """Records of some days and (None) of the totals, as `take_dirty` gives them."""
+        return self._fold().stored(days)
+
     def load(self, items: Iterable[tuple[bytes, bytes | None]]) -> None:
         """Take in what `take_dirty` gave, in place; the newest value of a key wins.
 

@@ -27,6 +27,9 @@ class State(Section):
     """Seconds between two commits of a partition; alerts are at most this late."""
     lease_s: float = Field(default=10.0, ge=1, le=300)
     """Seconds without a commit after which a process stops sending anything."""
+    snapshot_interval_s: float = Field(default=600.0, ge=0, le=21_600)
+    """Seconds between two snapshots of a partition in `data_dir`, which shorten the next start on this
+    machine; 0: none are kept."""
     memory_mb: int | None = Field(default=None, ge=1)
     """MiB that this process may use, for the alert about it; the container's or machine's where absent."""
 

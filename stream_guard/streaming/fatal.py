@@ -15,6 +15,9 @@ logger = logging.getLogger(__name__)
 EXIT_FATAL = 70
 """sysexits' EX_SOFTWARE: restart me; the state decides where I go on."""
 
+EXIT_SETTINGS = 2
+"""A setting cannot work here; nothing was begun."""
+
 EXIT_REFUSED = 4
 """The state or the topics are not what they must be; restarting alone will not help."""
 

@@ -23,7 +23,7 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import TopicPartition
 
-from stream_guard.streaming.state import Fenced, Item, Record, StateRefused
+from stream_guard.streaming.state import Fenced, Item, OutOfLog, Record, StateRefused, Take
 
 MAX_BATCH_BYTES = 900_000
 """Below the broker's default `message.max.bytes` (1,048,588), with room for the batch header."""
@@ -73,8 +73,8 @@ class KafkaState:
         self._clock = clock
         self._producers: dict[int, aiokafka.AIOKafkaProducer] = {}
 
-    async def open(self, partition: int) -> list[Item]:
-        """Fence the previous owner, then read the changelog to its end."""
+    async def open(self, partition: int) -> None:
+        """Fence the previous owner."""
         await self.close(partition)
         producer = aiokafka.AIOKafkaProducer(
             **self._connection,
@@ -85,10 +85,9 @@ class KafkaState:
         )
         await producer.start()
         self._producers[partition] = producer
-        return await self._load(partition)
 
-    async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> None:
-        """Write items and records in one transaction."""
+    async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> int | None:
+        """Write items and records in one transaction; the offset of the batch that holds the last item."""
         producer = self._producers.get(partition)
         if producer is None:
             raise Fenced(f"partition {partition} is not open here")
@@ -100,10 +99,13 @@ class KafkaState:
             for record in records:
                 target = self._partition_for(record.topic, record.key)
                 await appender.add(record.topic, target, record.key, record.value, record.headers)
-            await appender.finish()
+            ends = await appender.finish()
             await producer.commit_transaction()
         except (ProducerFenced, InvalidProducerEpoch, OutOfOrderSequenceNumber, UnknownProducerId) as error:
             raise Fenced(f"another process owns partition {partition} now: {error}") from error
+        # Unknown where a repeated request was taken for one that the broker had already.
+        position = ends.get((self._topic, partition), -1)
+        return position if position >= 0 else None
 
     async def close(self, partition: int) -> None:
         """Stop the producer of `partition`."""
@@ -119,7 +121,8 @@ class KafkaState:
         """Stop all producers."""
         await asyncio.gather(*(self.close(partition) for partition in list(self._producers)))
 
-    async def _load(self, partition: int) -> list[Item]:
+    async def read(self, partition: int, start: int | None, take: Take) -> None:
+        """Read the changelog from `start`, or from its beginning, to its end."""
         tp = TopicPartition(self._topic, partition)
         consumer = aiokafka.AIOKafkaConsumer(
             **self._connection,
@@ -132,30 +135,33 @@ class KafkaState:
         )
         await consumer.start()
         try:
-            return await self._read(consumer, tp)
+            consumer.assign([tp])
+            first = (await consumer.beginning_offsets([tp]))[tp]
+            stable = (await consumer.end_offsets([tp]))[tp]
+            if start is not None and not first <= start < stable:
+                raise OutOfLog(f"the changelog has offsets {first} to {stable - 1}, not {start}")
+            consumer.seek(tp, first if start is None else start)
+            await self._read(consumer, tp, stable, take)
         finally:
             await consumer.stop()
 
-    async def _read(self, consumer: aiokafka.AIOKafkaConsumer, tp: TopicPartition) -> list[Item]:
-        consumer.assign([tp])
-        await consumer.seek_to_beginning(tp)
-        kept: dict[bytes, bytes] = {}
-        stable = (await consumer.end_offsets([tp]))[tp]
+    async def _read(
+        self, consumer: aiokafka.AIOKafkaConsumer, tp: TopicPartition, stable: int, take: Take
+    ) -> None:
         give_up = self._clock() + OPEN_TRANSACTION_WAIT_S
         while True:
             fetched = await consumer.getmany(tp, timeout_ms=LOAD_POLL_MS, max_records=LOAD_POLL_RECORDS)
-            for record in fetched.get(tp, ()):
-                if record.value is None:
-                    kept.pop(record.key, None)
-                else:
-                    kept[record.key] = record.value
+            records = fetched.get(tp)
+            if records:
+                take([(record.key, record.value) for record in records])
+                give_up = self._clock() + OPEN_TRANSACTION_WAIT_S
             position = await consumer.position(tp)
             # The high watermark is above the last stable offset as long as anyone's transaction is open.
             # Ours was aborted when our producer started. It is unknown until a fetch was answered.
             high = consumer.highwater(tp)
             if high is not None and position >= max(stable, high):
-                return list(kept.items())
-            if not fetched and self._clock() > give_up:
+                return
+            if not records and self._clock() > give_up:
                 if high is None:
                     raise StateRefused(
                         f"no broker has answered a fetch of partition {tp.partition} of {self._topic!r} for "
@@ -175,6 +181,7 @@ class _Appender:
         self._producer = producer
         self._builders: dict[tuple[str, int], Any] = {}
         self._futures: list[asyncio.Future[Any]] = []
+        self._last: dict[tuple[str, int], asyncio.Future[Any]] = {}
 
     async def add(
         self,
@@ -195,13 +202,17 @@ class _Appender:
         if builder.append(timestamp=None, key=key, value=value, headers=list(headers)) is None:
             raise StateRefused(f"a record for {topic!r} is larger than {MAX_BATCH_BYTES} bytes")
 
-    async def finish(self) -> None:
+    async def finish(self) -> dict[tuple[str, int], int]:
+        """Wait for all; the offset of each target's last batch."""
         for target, builder in self._builders.items():
             await self._send(target, builder)
         self._builders = {}
         await asyncio.gather(*self._futures)
+        return {target: future.result().offset for target, future in self._last.items()}
 
     async def _send(self, target: tuple[str, int], builder: Any) -> None:
         topic, partition = target
         builder.close()
-        self._futures.append(await self._producer.send_batch(builder, topic, partition=partition))
+        future = await self._producer.send_batch(builder, topic, partition=partition)
+        self._futures.append(future)
+        self._last[target] = future

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import orjson
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from stream_guard.detection.batches import Legs
 from stream_guard.detection.row_layouts import hash_of
+from stream_guard.detection.row_store import PackedRows
 from stream_guard.detection.sharing import Sighting
 from stream_guard.detection.state import PartitionState
 from stream_guard.feedback.tallies import Tallies
@@ -21,6 +22,10 @@ from stream_guard.streaming.state import Item, Record, StateRefused
 from stream_guard.versions import upgraded
 
 META_VERSION = 2
+
+ROWS_A_PIECE = 500
+RECORDS_A_PIECE = 100
+"""About a millisecond of work each: a batch waits no longer for a snapshot."""
 
 # Keys of the changelog. An account id never starts with NUL (ids with control characters are refused),
 # so rows are kept under the bare account and everything else under a NUL prefix.
@@ -34,6 +39,26 @@ TAINT_PREFIX = b"\0taint\0"
 
 class LegGap(Exception):
     """A leg is missing between two that arrived; nothing after it may be applied."""
+
+
+class Part(Protocol):
+    """A part of the state that is kept in records by key, beside the rows."""
+
+    def take_dirty(self) -> Iterable[tuple[bytes, bytes | None]]:
+        """Records changed since the last call; None: removed."""
+        ...
+
+    def keys(self) -> list[Any]:
+        """What there are records of now."""
+        ...
+
+    def stored(self, keys: list[Any]) -> list[tuple[bytes, bytes]]:
+        """Records of some of `keys` as they are now; nothing of what is no longer there."""
+        ...
+
+    def load(self, items: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take records back. Raises `ValueError`: a later release wrote them."""
+        ...
 
 
 class Flush(NamedTuple):
@@ -55,11 +80,21 @@ class Partition:
     partitions
         Partition count of the keyed topics.
     state
-        The detection state; empty until `load`.
+        The detection state; empty until it was loaded.
     routing
         Hash of what is routed where; part of the meta record, a mismatch refuses to open.
     sightings_topic
         Where sightings go.
+    lineage
+        Name of a state that begins here; one that was loaded keeps the name it was given. A snapshot so
+        knows whether a changelog is the one that it is of.
+
+    Attributes
+    ----------
+    position : int or None
+        From where the changelog has the newest flush; None: unknown.
+    unsaved : int
+        Items flushed since the newest snapshot was begun.
 
     Notes
     -----
@@ -68,7 +103,13 @@ class Partition:
     """
 
     def __init__(
-        self, number: int, partitions: int, state: PartitionState, routing: str, sightings_topic: str
+        self,
+        number: int,
+        partitions: int,
+        state: PartitionState,
+        routing: str,
+        sightings_topic: str,
+        lineage: str,
     ) -> None:
         self.number = number
         self.state = state
@@ -82,6 +123,9 @@ class Partition:
         self.unfinished: Flush | None = None
         self.deliveries: set[asyncio.Future[None]] = set()
         self.ends: dict[str, int] = {}
+        self.lineage = lineage
+        self.position: int | None = None
+        self.unsaved = 0
         self._watermarks = np.full(partitions, -1, dtype=np.int64)
         self._sent = np.full(partitions, -1, dtype=np.int64)
         self._routing = routing
@@ -94,6 +138,17 @@ class Partition:
     def tallies(self) -> Tallies:
         """The partition's tallies."""
         return self.state.tallies
+
+    @property
+    def parts(self) -> dict[bytes, Part]:
+        """What is kept beside the rows, by the prefix of its keys."""
+        state = self.state
+        return {
+            TAINT_PREFIX: state.profiles.paths,
+            WARNING_PREFIX: state.book,
+            TALLY_PREFIX: state.tallies,
+            SHARING_PREFIX: state.sharing,
+        }
 
     @property
     def rows(self) -> int:
@@ -185,12 +240,8 @@ class Partition:
     def take(self) -> Flush:
         """Everything since the last call, copied; call under `lock`."""
         items: list[Item] = list(self.state.profiles.take_dirty())
-        items += [
-            (TAINT_PREFIX + account, value) for account, value in self.state.profiles.paths.take_dirty()
-        ]
-        items += [(WARNING_PREFIX + account, value) for account, value in self.state.book.take_dirty()]
-        items += [(TALLY_PREFIX + key, value) for key, value in self.state.tallies.take_dirty()]
-        items += [(SHARING_PREFIX + key, value) for key, value in self.state.sharing.take_dirty()]
+        for prefix, part in self.parts.items():
+            items += [(prefix + key, value) for key, value in part.take_dirty()]
         # None for a detector that cannot be stored: that removes what another detector stored before.
         items.append((DETECTORS_KEY, self.state.detectors.dump()))
         items.append((META_KEY, self._meta()))
@@ -210,77 +261,52 @@ class Partition:
                 "watermarks": self._watermarks.tolist(),
                 "sent": self._sent.tolist(),
                 "stream_ts": self.state.stream_ts,
+                "lineage": self.lineage,
             }
         )
 
-    def load(self, items: Sequence[Item]) -> str | None:
-        """Take in the items of a changelog.
-
-        Returns
-        -------
-        str or None
-            Why the anomaly model had to start anew, where it had to.
+    def restore(self, meta: bytes) -> None:
+        """Take over a meta record.
 
         Raises
         ------
+        ValueError
+            A later release wrote it.
         StateRefused
-            The state was written by another version or for another routing.
+            It is of another routing.
         """
-        rows: list[tuple[bytes, bytes]] = []
-        paths: list[tuple[bytes, bytes]] = []
-        warnings: list[Item] = []
-        tallies: list[Item] = []
-        shared: list[tuple[bytes, bytes]] = []
-        meta = detectors = None
-        for key, value in items:
-            if value is None:
-                continue
-            if not key.startswith(b"\0"):
-                rows.append((key, value))
-            elif key.startswith(WARNING_PREFIX):
-                warnings.append((key[len(WARNING_PREFIX) :], value))
-            elif key.startswith(TAINT_PREFIX):
-                paths.append((key[len(TAINT_PREFIX) :], value))
-            elif key.startswith(TALLY_PREFIX):
-                tallies.append((key[len(TALLY_PREFIX) :], value))
-            elif key.startswith(SHARING_PREFIX):
-                shared.append((key[len(SHARING_PREFIX) :], value))
-            elif key == META_KEY:
-                meta = value
-            elif key == DETECTORS_KEY:
-                detectors = value
-        if meta is None:
-            if rows or warnings or shared:
-                raise StateRefused(
-                    f"the changelog of partition {self.number} has rows but no meta record: it was not "
-                    "written by stream_guard, or it was cut; start under a new application id"
-                )
-            return None
-        try:
-            self._restore(orjson.loads(meta))
-            self.state.profiles.load(rows)
-            self.state.profiles.paths.load(paths)
-            self.state.book.load(warnings)
-            self.state.tallies.load(tallies)
-            self.state.sharing.load(shared)
-        except ValueError as error:
-            raise StateRefused(f"the state of partition {self.number} cannot be read: {error}") from error
-        resumed = self.state.detectors.load(detectors)
-        return None if resumed.resumed else resumed.reason
-
-    def _restore(self, meta: dict[str, Any]) -> None:
-        meta = upgraded(meta, meta.get("version"), META_VERSION, _META_UPGRADES, "meta records")
-        if meta["routing"] != self._routing:
+        stored: dict[str, Any] = orjson.loads(meta)
+        stored = upgraded(stored, stored.get("version"), META_VERSION, _META_UPGRADES, "meta records")
+        if stored["routing"] != self._routing:
             raise StateRefused(
                 f"the state of partition {self.number} was built with another routing (partition count, "
                 "partitioner, or which parties are accounts). Changing it splits accounts' histories: put "
                 "the old setting back, or drain and start under a new application id"
             )
-        self.applied = dict(meta["applied"])
+        self.lineage = stored.get("lineage", self.lineage)
+        self.applied = dict(stored["applied"])
         self.durable = dict(self.applied)
-        self._watermarks[:] = meta["watermarks"]
-        self._sent[:] = meta["sent"]
-        self.state.stream_ts = meta["stream_ts"]
+        self._watermarks[:] = stored["watermarks"]
+        self._sent[:] = stored["sent"]
+        self.state.stream_ts = stored["stream_ts"]
+
+    # -- snapshots ----------------------------------------------------------------------------------------
+
+    def pieces(self) -> Iterator[PackedRows | list[tuple[bytes, bytes]]]:
+        """Everything in memory in pieces of a millisecond, but for the meta record.
+
+        Each piece is as things are when it is asked for: ask under `lock`. What changes behind the reader,
+        a later flush writes.
+        """
+        for start in range(0, len(self.state.profiles), ROWS_A_PIECE):
+            yield self.state.profiles.packed(start, ROWS_A_PIECE)
+        for prefix, part in self.parts.items():
+            keys = part.keys()
+            for start in range(0, len(keys), RECORDS_A_PIECE):
+                stored = part.stored(keys[start : start + RECORDS_A_PIECE])
+                yield [(prefix + key, value) for key, value in stored]
+        detectors = self.state.detectors.dump()
+        yield [] if detectors is None else [(DETECTORS_KEY, detectors)]
 
 
 def _without_hash_of_rows(meta: dict[str, Any]) -> dict[str, Any]:

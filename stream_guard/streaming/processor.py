@@ -25,6 +25,8 @@ from stream_guard.streaming.lease import Lease
 from stream_guard.streaming.legs import ForeignFrame
 from stream_guard.streaming.outputs import Outputs
 from stream_guard.streaming.partition import Flush, LegGap, Partition
+from stream_guard.streaming.recovery import recover
+from stream_guard.streaming.snapshots import SnapshotFolder
 from stream_guard.streaming.state import Fenced, StateBackend, StateRefused
 from stream_guard.streaming.transport import Batch
 
@@ -89,6 +91,7 @@ class Processor:
         self.last_durable = self.last_progress = lease.now()
         self._committed: Mapping[TP, int] = {}
         self.bounds: Bounds = _no_bounds
+        self.snapshots: SnapshotFolder | None = None
         self.flow_suspended: Callable[[], bool] = lambda: False
 
     def partitions(self) -> Iterable[Partition]:
@@ -153,16 +156,28 @@ class Processor:
                 logger.warning("partition %d was somebody else's meanwhile", number)
             await self._close(number)
         started = time.monotonic()
-        items = await self._backend.open(number)
-        partition = self._new_partition(number)
-        anew = partition.load(items)
-        if anew is not None:
+        recovered = await recover(
+            number, self._new_partition, self._backend, self.snapshots, self._make_progress
+        )
+        partition, source = recovered.partition, "the changelog"
+        if recovered.refused is not None:
+            self._metrics.snapshots.labels("ignored").inc()
+            logger.warning("the snapshot of partition %d is not used: %s", number, recovered.refused)
+        if recovered.from_snapshot:
+            self._metrics.snapshots.labels("used").inc()
+            source = "its snapshot and the changelog since"
+        if recovered.anew is not None:
             self._metrics.anomaly_restarts.inc()
-            logger.warning("partition %d: %s", number, anew)
+            logger.warning("partition %d: %s", number, recovered.anew)
         self._open[number] = partition
         seconds = time.monotonic() - started
         self._metrics.recovery.labels(str(number)).set(seconds)
-        logger.info("partition %d open: %d accounts in %.2f s", number, partition.rows, seconds)
+        logger.info(
+            "partition %d open: %d accounts in %.2f s from %s", number, partition.rows, seconds, source
+        )
+
+    def _make_progress(self) -> None:
+        self.last_progress = self._lease.now()
 
     async def _close(self, number: int) -> None:
         partition = self._open.pop(number, None)
@@ -199,13 +214,7 @@ class Processor:
         partitions = list(self._open.values())
         # Outputs wait for the lease and a flush waits for outputs: without it, prove the membership first.
         if self._lease.held():
-            try:
-                await asyncio.gather(*(self._flush(partition) for partition in partitions))
-            except Fenced as fenced:
-                die(f"fenced: {fenced}. {WHY_FENCED}", cause=Cause.FENCED)
-            except Exception as error:
-                logger.exception("a flush failed")
-                die(f"a flush failed: {error!r}")
+            await asyncio.gather(*(self.flush(partition) for partition in partitions))
         # The coordinator is asked when this returns, however long the flush took.
         self._asked_at = self._lease.now()
         return self._durable(partitions)
@@ -228,6 +237,16 @@ class Processor:
         if committed != self._committed or not any(sum(p.lag().values()) for p in self._open.values()):
             self._committed, self.last_progress = committed, self._asked_at
 
+    async def flush(self, partition: Partition) -> bool:
+        """Make everything applied to a partition durable; False: not now. A failure ends the process."""
+        try:
+            return await self._flush(partition)
+        except Fenced as fenced:
+            die(f"fenced: {fenced}. {WHY_FENCED}", cause=Cause.FENCED)
+        except Exception as error:
+            logger.exception("a flush failed")
+            die(f"a flush failed: {error!r}")
+
     async def _flush(self, partition: Partition) -> bool:
         """Make everything applied so far durable; False: put off, because the lease was lost meanwhile."""
         async with partition.flush_lock:
@@ -243,7 +262,8 @@ class Processor:
         started = time.monotonic()
         if not await self._delivered(flush.deliveries):
             return False
-        await self._backend.flush(partition.number, flush.items, flush.records)
+        partition.position = await self._backend.flush(partition.number, flush.items, flush.records)
+        partition.unsaved += len(flush.items)
         partition.unfinished = None
         partition.durable = flush.applied
         self._metrics.flush.observe(time.monotonic() - started)

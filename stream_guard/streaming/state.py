@@ -31,17 +31,48 @@ class StateRefused(Exception):
     """The state cannot be trusted or read; the message says what to do."""
 
 
+class OutOfLog(Exception):
+    """The log of a partition's state does not hold the position that it is to be read from."""
+
+
+Take = Callable[[Sequence[Item]], None]
+"""Takes a piece of a state that is read."""
+
+
 class StateBackend(Protocol):
     """A store of partition state. Used from one event loop; at most one flush a partition at a time."""
 
-    async def open(self, partition: int) -> list[Item]:
-        """Become the owner of `partition` and return its state.
+    async def open(self, partition: int) -> None:
+        """Become the owner of `partition`: from the return on, no earlier owner can write."""
 
-        From the return on, no earlier owner can write. Raises `StateRefused`.
+    async def read(self, partition: int, start: int | None, take: Take) -> None:
+        """Hand the state of `partition`, which is open here, to `take`.
+
+        Parameters
+        ----------
+        partition
+            Which partition.
+        start
+            What a flush returned: only what was written with it and since. None: everything.
+        take
+            Given items in the order in which they were written; the newest of a key counts.
+
+        Raises
+        ------
+        OutOfLog
+            There is nothing at `start`.
+        StateRefused
+            The state cannot be read; the sentence says what to do.
         """
 
-    async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> None:
-        """Make `items` and `records` durable together, or neither. Raises `Fenced`."""
+    async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> int | None:
+        """Make `items` and `records` durable together, or neither. Raises `Fenced`.
+
+        Returns
+        -------
+        int or None
+            A position not after the last item, from which `read` may go on where all before it is known.
+        """
 
     async def close(self, partition: int) -> None:
         """Give up `partition`."""
@@ -66,13 +97,19 @@ class MemoryState:
         self._items: dict[int, dict[bytes, bytes]] = {}
         self._open: set[int] = set()
 
-    async def open(self, partition: int) -> list[Item]:
-        """Return what was flushed before."""
+    async def open(self, partition: int) -> None:
+        """Own what was flushed before."""
         self._open.add(partition)
-        return list(self._items.setdefault(partition, {}).items())
+        self._items.setdefault(partition, {})
+
+    async def read(self, partition: int, start: int | None, take: Take) -> None:
+        """Give what was flushed before, in one piece."""
+        if start is not None:
+            raise OutOfLog("memory keeps no positions")
+        take(list(self._items[partition].items()))
 
     async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> None:
-        """Send `records`, then keep `items`."""
+        """Send `records`, then keep `items`. There is no position to read from."""
         if partition not in self._open:
             raise Fenced(f"partition {partition} is not open here")
         if records:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import secrets
 import signal
 import threading
 import time
@@ -27,7 +28,7 @@ from stream_guard.metrics import Metrics
 from stream_guard.settings import Settings
 from stream_guard.streaming.app import build_app
 from stream_guard.streaming.dead_letters import dead_letter
-from stream_guard.streaming.fatal import die, note_with
+from stream_guard.streaming.fatal import EXIT_SETTINGS, die, note_with
 from stream_guard.streaming.gather import Gather
 from stream_guard.streaming.handlers import Handlers, TopicNames
 from stream_guard.streaming.health import HealthServer, Verdict
@@ -40,6 +41,8 @@ from stream_guard.streaming.outputs import MAX_BATCH_BYTES, Outputs
 from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.processor import Processor
 from stream_guard.streaming.signals import SignalReader
+from stream_guard.streaming.snapshots import SnapshotFolder
+from stream_guard.streaming.snapshotter import Snapshotter
 from stream_guard.streaming.state import MemoryState, Record, StateBackend
 from stream_guard.streaming.topics import partition_counts
 from stream_guard.streaming.transport import Consumer
@@ -73,12 +76,21 @@ class Worker:
         What decides.
     partitions_of
         Partition count of every topic by name.
+    snapshots
+        Where snapshots of partitions are kept; None: nowhere.
     """
 
-    def __init__(self, settings: Settings, context: Context, partitions_of: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        context: Context,
+        partitions_of: Mapping[str, int],
+        snapshots: SnapshotFolder | None,
+    ) -> None:
         self.settings = settings
         self.context = context
         self.partitions_of = partitions_of
+        self.snapshots = snapshots
         self.keyed = {role: getattr(settings.topics, role) for role in KEYED}
         self.metrics = self._metrics()
         self.lease = Lease(settings.state.lease_s, time.monotonic)
@@ -132,6 +144,7 @@ class Worker:
         outputs = Outputs(producer, self.lease.wait, _failed_delivery)
         backend = self._backend(outputs)
         self.processor = self._processor(outputs, backend)
+        self.processor.snapshots = self.snapshots
         self.app = self._app()
         health = HealthServer(
             self.settings.http.host, self.settings.http.port, self.metrics.registry, self.healthy, self.ready
@@ -144,6 +157,15 @@ class Worker:
             lambda number, record: self._apply_signal(outputs, number, record),
         )
         tasks = [asyncio.create_task(self.reader.run()), asyncio.create_task(self._watch())]
+        if self.snapshots is not None:
+            snapshotter = Snapshotter(
+                self.snapshots,
+                self.processor.partitions,
+                self.processor.flush,
+                self.settings.state.snapshot_interval_s,
+                self.metrics,
+            )
+            tasks.append(asyncio.create_task(snapshotter.run()))
         try:
             return await self._serve(tasks)
         finally:
@@ -209,6 +231,7 @@ class Worker:
             PartitionState(self.context),
             bank.routing_hash(),
             self.settings.topics.sightings,
+            secrets.token_hex(8),
         )
 
     def _app(self) -> faust.App:
@@ -407,9 +430,20 @@ def run_worker(settings: Settings) -> int:
     Returns
     -------
     int
-        Exit code: 0 after SIGTERM; 3 the broker cannot be reached; 4 topics or state are refused.
+        Exit code: 0 after SIGTERM; 2 snapshots cannot be kept; 3 the broker cannot be reached; 4 topics or
+        state are refused.
     """
     configure_logging(settings)
+    try:
+        snapshots = snapshot_folder(settings)
+    except OSError as error:
+        logger.critical(
+            "no snapshots can be kept in %s: %s. Make room or mend its rights, or do without them: set "
+            "state.snapshot_interval_s to 0",
+            settings.data_dir / "snapshots",
+            error.strerror or error,
+        )
+        return EXIT_SETTINGS
     use_light_records()
     partitions_of = partition_counts(settings)
     partitions = partitions_of[settings.topics.transactions]
@@ -421,7 +455,15 @@ def run_worker(settings: Settings) -> int:
     logger.info("kernels ready in %.1f s", time.monotonic() - started)
     spare_the_collector()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_main(settings, context, partitions_of))
+        return runner.run(_main(settings, context, partitions_of, snapshots))
+
+
+def snapshot_folder(settings: Settings) -> SnapshotFolder | None:
+    """Where the settings keep snapshots; None: nowhere. Raises `OSError`."""
+    if settings.state.backend != "kafka" or not settings.state.snapshot_interval_s:
+        return None
+    folder = settings.data_dir / "snapshots" / settings.app_id
+    return SnapshotFolder(folder, settings.app_id, settings.topics.state, settings.instance_id, wall_ms)
 
 
 def spare_the_collector() -> None:
@@ -436,8 +478,13 @@ def spare_the_collector() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
-async def _main(settings: Settings, context: Context, partitions_of: Mapping[str, int]) -> int:
-    return await Worker(settings, context, partitions_of).run()
+async def _main(
+    settings: Settings,
+    context: Context,
+    partitions_of: Mapping[str, int],
+    snapshots: SnapshotFolder | None,
+) -> int:
+    return await Worker(settings, context, partitions_of, snapshots).run()
 
 
 def configure_logging(settings: Settings) -> None:

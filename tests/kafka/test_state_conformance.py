@@ -15,6 +15,7 @@ from stream_guard.streaming import kafka_state
 from stream_guard.streaming.kafka_state import KafkaState
 from stream_guard.streaming.state import Fenced, Item, Record, StateRefused
 from tests.kafka.harness import Kafka
+from tests.streaming.helpers import opened
 from tests.streaming.state_suite import ALERTS, Seen, StateSuite
 
 PARTITIONS = 2
@@ -86,12 +87,12 @@ def test_a_second_opener_fences_the_first_which_can_write_nothing_more(storage: 
         first, second = storage.backend(), storage.backend()
         await first.open(0)
         await first.flush(0, [(b"A1", b"1")], [storage.alert(b"first")])
-        assert await second.open(0) == [(b"A1", b"1")]
+        assert await opened(second, 0) == [(b"A1", b"1")]
         with pytest.raises(Fenced, match="another process owns partition 0 now"):
             await first.flush(0, [(b"A1", b"stale")], [storage.alert(b"stale")])
         await second.flush(0, [(b"A2", b"2")], [storage.alert(b"second")])
         await first.stop()
-        assert dict(await second.open(0)) == {b"A1": b"1", b"A2": b"2"}
+        assert dict(await opened(second, 0)) == {b"A1": b"1", b"A2": b"2"}
         await second.stop()
 
     run(test)
@@ -108,7 +109,7 @@ def test_fencing_one_partition_leaves_the_others_alone(storage: OnKafka) -> None
         with pytest.raises(Fenced):
             await first.flush(0, [(b"A1", b"1")], [])
         await first.flush(1, [(b"A1", b"2")], [])
-        assert await second.open(1) == [(b"A1", b"2")]
+        assert await opened(second, 1) == [(b"A1", b"2")]
         await asyncio.gather(first.stop(), second.stop())
 
     run(test)
@@ -138,12 +139,12 @@ def test_a_flush_that_is_overtaken_by_another_opener_leaves_nothing(storage: OnK
         flushing, gate = await held_before_the_commit(
             first, [(b"A1", b"2"), (b"A2", b"2")], [storage.alert(b"never")]
         )
-        assert await second.open(0) == [(b"A1", b"1")]
+        assert await opened(second, 0) == [(b"A1", b"1")]
         gate.set()
         with pytest.raises(Fenced):
             await flushing
         await second.flush(0, [(b"A3", b"3")], [])
-        assert dict(await second.open(0)) == {b"A1": b"1", b"A3": b"3"}
+        assert dict(await opened(second, 0)) == {b"A1": b"1", b"A3": b"3"}
         await asyncio.gather(first.stop(), second.stop())
 
     run(test)
@@ -160,9 +161,9 @@ def test_a_flush_whose_process_was_killed_leaves_nothing(storage: OnKafka) -> No
         flushing, _ = await held_before_the_commit(killed, [(b"A1", b"2")], [storage.alert(b"never")])
         flushing.cancel()
         # Nothing of the killed process ends its transaction: the opening does.
-        assert await restarted.open(0) == [(b"A1", b"1")]
+        assert await opened(restarted, 0) == [(b"A1", b"1")]
         await restarted.flush(0, [(b"A1", b"3")], [storage.alert(b"3")])
-        assert await restarted.open(0) == [(b"A1", b"3")]
+        assert await opened(restarted, 0) == [(b"A1", b"3")]
         await asyncio.gather(killed.stop(), restarted.stop())
 
     run(test)
@@ -204,7 +205,7 @@ def test_state_hidden_by_a_foreign_open_transaction_is_refused(
             # Ours, committed, but behind the foreign one for readers of committed records.
             await first.flush(0, [(b"A1", b"hidden")], [])
             with pytest.raises(StateRefused) as refused:
-                await second.open(0)
+                await opened(second, 0)
             await producer.abort_transaction()
         sentence = str(refused.value)
         assert f"partition 0 of '{storage.state}' has an open transaction at offset {2 * rows}" in sentence
@@ -226,7 +227,7 @@ def test_an_opening_waits_for_a_foreign_transaction_to_end_and_then_sees_all_of_
             await producer.begin_transaction()
             await producer.send_and_wait(storage.state, b"foreign", partition=0, key=b"X")
             await first.flush(0, [(b"A1", b"1")], [])
-            opening = asyncio.create_task(second.open(0))
+            opening = asyncio.create_task(opened(second, 0))
             await asyncio.sleep(1.0)
             assert not opening.done()
             await producer.abort_transaction()

@@ -25,6 +25,8 @@ def make_partition(two: Context) -> MakePartition:
 
     def make(number: int = 0, where: Context = two) -> Partition:
         bank = where.bank
-        return Partition(number, bank.partitions, PartitionState(where), bank.routing_hash(), "app-sightings")
+        return Partition(
+            number, bank.partitions, PartitionState(where), bank.routing_hash(), "app-sightings", "lineage"
+        )
 
     return make

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, ParamSpec
 
 from stream_guard.streaming.last_exit import Cause
+from stream_guard.streaming.loading import Loading
+from stream_guard.streaming.partition import Partition
+from stream_guard.streaming.state import Item, StateBackend
 
 P = ParamSpec("P")
 
@@ -46,3 +49,18 @@ class Died(BaseException):
 def die_in_tests(reason: str, code: int = 70, cause: Cause | None = None) -> None:
     """Replacement of `fatal.die`."""
     raise Died(reason, code, cause)
+
+
+def load(partition: Partition, items: Sequence[Item]) -> str | None:
+    """Load a partition with what a flush gave; why its anomaly model starts anew, where it does."""
+    loading = Loading(partition)
+    loading.take(items)
+    return loading.complete()
+
+
+async def opened(backend: StateBackend, number: int, start: int | None = None) -> list[Item]:
+    """Open a partition and read its state: the newest of each key."""
+    kept: dict[bytes, bytes | None] = {}
+    await backend.open(number)
+    await backend.read(number, start, kept.update)
+    return [(key, value) for key, value in kept.items() if value is not None]

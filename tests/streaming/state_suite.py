@@ -8,7 +8,8 @@ from typing import Protocol
 
 import pytest
 
-from stream_guard.streaming.state import Fenced, Item, Record, StateBackend
+from stream_guard.streaming.state import Fenced, Item, OutOfLog, Record, StateBackend
+from tests.streaming.helpers import opened
 
 ALERTS, CASES = "alerts", "cases"
 
@@ -44,7 +45,7 @@ class StateSuite:
     def test_an_untouched_partition_is_empty(self, storage: Storage) -> None:
         async def run() -> None:
             backend = storage.backend()
-            assert await backend.open(0) == []
+            assert await opened(backend, 0) == []
             await backend.stop()
 
         asyncio.run(run())
@@ -57,9 +58,9 @@ class StateSuite:
             await backend.open(0)
             await backend.flush(0, items, [])
             await backend.close(0)
-            assert as_dict(await backend.open(0)) == dict(items)
+            assert as_dict(await opened(backend, 0)) == dict(items)
             # Opened once more by the same owner, without closing.
-            assert as_dict(await backend.open(0)) == dict(items)
+            assert as_dict(await opened(backend, 0)) == dict(items)
             await backend.flush(0, [(b"A2", b"row")], [])
             await backend.stop()
 
@@ -73,7 +74,7 @@ class StateSuite:
             await backend.flush(0, [(b"A1", b"2"), (b"A2", None), (b"A4", None)], [])
             await backend.flush(0, [(b"A3", None)], [])
             await backend.flush(0, [(b"A3", b"3")], [])
-            assert as_dict(await backend.open(0)) == {b"A1": b"2", b"A3": b"3"}
+            assert as_dict(await opened(backend, 0)) == {b"A1": b"2", b"A3": b"3"}
             await backend.stop()
 
         asyncio.run(run())
@@ -83,7 +84,7 @@ class StateSuite:
             backend = storage.backend()
             await backend.open(0)
             await backend.flush(0, [(b"A1", b"")], [])
-            assert as_dict(await backend.open(0)) == {b"A1": b""}
+            assert as_dict(await opened(backend, 0)) == {b"A1": b""}
             await backend.stop()
 
         asyncio.run(run())
@@ -98,8 +99,8 @@ class StateSuite:
             )
             await backend.close(0)
             await backend.flush(1, [(b"A2", b"one")], [])
-            assert as_dict(await backend.open(0)) == {b"A1": b"zero"}
-            assert as_dict(await backend.open(1)) == {b"A1": b"one", b"A2": b"one"}
+            assert as_dict(await opened(backend, 0)) == {b"A1": b"zero"}
+            assert as_dict(await opened(backend, 1)) == {b"A1": b"one", b"A2": b"one"}
             await backend.stop()
 
         asyncio.run(run())
@@ -128,12 +129,31 @@ class StateSuite:
         ]
         assert storage.visible(CASES) == [(b"A1", b"case", ()), (b"A1", None, ())]
 
+    def test_what_came_with_a_flush_and_since_can_be_read_alone(self, storage: Storage) -> None:
+        async def run() -> None:
+            backend = storage.backend()
+            await backend.open(0)
+            await backend.flush(0, [(b"A1", b"1"), (b"A2", b"1")], [])
+            position = await backend.flush(0, [(b"A2", b"2"), (b"A3", b"2")], [])
+            await backend.flush(0, [(b"A1", None), (b"A4", b"3")], [])
+            if position is None:  # a backend that keeps no positions
+                with pytest.raises(OutOfLog):
+                    await opened(backend, 0, 0)
+            else:
+                since = {b"A2": b"2", b"A3": b"2", b"A4": b"3"}
+                assert as_dict(await opened(backend, 0, position)) == since
+                with pytest.raises(OutOfLog):
+                    await opened(backend, 0, position + 1_000)
+            await backend.stop()
+
+        asyncio.run(run())
+
     def test_a_flush_of_nothing_is_one(self, storage: Storage) -> None:
         async def run() -> None:
             backend = storage.backend()
             await backend.open(0)
             await backend.flush(0, [], [])
-            assert await backend.open(0) == []
+            assert await opened(backend, 0) == []
             await backend.stop()
 
         asyncio.run(run())
@@ -149,7 +169,7 @@ class StateSuite:
             backend = storage.backend()
             await backend.open(0)
             await backend.flush(0, items, records)
-            assert as_dict(await backend.open(0)) == dict(items)
+            assert as_dict(await opened(backend, 0)) == dict(items)
             await backend.stop()
 
         asyncio.run(run())
@@ -173,7 +193,7 @@ class StateSuite:
             for partition in (0, 1):
                 with pytest.raises(Fenced):
                     await backend.flush(partition, [(b"A1", b"2")], [record])
-            assert as_dict(await backend.open(0)) == {b"A1": b"1"}
+            assert as_dict(await opened(backend, 0)) == {b"A1": b"1"}
             await backend.stop()
 
         asyncio.run(run())

@@ -100,7 +100,12 @@ class Bank:
         bank = self.context.bank
         self.partitions = [
             Partition(
-                number, bank.partitions, PartitionState(self.context), bank.routing_hash(), NAMES.sightings
+                number,
+                bank.partitions,
+                PartitionState(self.context),
+                bank.routing_hash(),
+                NAMES.sightings,
+                "lineage",
             )
             for number in range(PARTITIONS)
         ]

@@ -26,15 +26,6 @@ class Changelog:
         self.high: int | None = None
         self.fetches = 0
 
-    def assign(self, tps: list[TopicPartition]) -> None:
-        assert tps == [TP0]
-
-    async def seek_to_beginning(self, *tps: TopicPartition) -> None:
-        self.at = 0
-
-    async def end_offsets(self, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return {TP0: self.stable}
-
     async def getmany(self, tp: TopicPartition, **_: Any) -> dict[TopicPartition, list[LogRecord]]:
         records, self.high = next(self.answers)
         self.fetches += 1
@@ -52,7 +43,9 @@ class Changelog:
 def read(log: Changelog) -> list[Item]:
     seconds = iter(range(0, 10_000, 10))
     state = KafkaState("app.state", "app", {}, lambda *_: 0, clock=lambda: float(next(seconds)))
-    return asyncio.run(state._read(log, TP0))
+    kept: dict[bytes, bytes | None] = {}
+    asyncio.run(state._read(log, TP0, log.stable, kept.update))
+    return [(key, value) for key, value in kept.items() if value is not None]
 
 
 def row(offset: int, key: bytes, value: bytes | None) -> LogRecord:

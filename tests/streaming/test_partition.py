@@ -41,7 +41,7 @@ from tests.detection.builders import (
     ordinary,
 )
 from tests.streaming.conftest import MakePartition
-from tests.streaming.helpers import LogRecord, on_a_loop
+from tests.streaming.helpers import LogRecord, load, on_a_loop
 
 
 def legs_at(offsets: list[int], source: int = 0, previous: list[int] | None = None) -> Legs:
@@ -84,7 +84,7 @@ def test_the_chain_does_not_depend_on_batches_and_a_receiver_takes_all_of_it(
     targets: list[int], cuts: list[int]
 ) -> None:
     state: Any = None  # the chain needs none
-    sender = Partition(0, 4, state, "routing", "app-sightings")
+    sender = Partition(0, 4, state, "routing", "app-sightings", "lineage")
     edges = [0, *sorted(cut for cut in set(cuts) if cut < len(targets)), len(targets)]
     sent: list[tuple[int, int, int]] = []
     for start, end in itertools.pairwise(edges):
@@ -92,7 +92,7 @@ def test_the_chain_does_not_depend_on_batches_and_a_receiver_takes_all_of_it(
         chained = sender.chain(legs_at(list(range(start, end))), to)
         sent += zip(to.tolist(), chained.offset.tolist(), chained.previous.tolist(), strict=True)
     for target in set(targets):
-        receiver = Partition(target, 4, state, "routing", "app-sightings")
+        receiver = Partition(target, 4, state, "routing", "app-sightings", "lineage")
         mine = [(0, offset, before) for to, offset, before in sent if to == target]
         assert fresh(receiver, *mine) == list(range(len(mine)))
         # All of it again, as after a crash of the sender: nothing is new.
@@ -289,7 +289,7 @@ def test_what_was_flushed_and_loaded_is_the_same_partition(make_partition: MakeP
     for prefix in (WARNING_PREFIX, TALLY_PREFIX, TAINT_PREFIX):
         assert any(key.startswith(prefix) for key in items), prefix
     other = make_partition(0, where)
-    assert other.load(list(items.items())) is None
+    assert load(other, list(items.items())) is None
 
     assert other.applied == other.durable == one.applied
     assert other.state.stream_ts == one.state.stream_ts
@@ -349,12 +349,12 @@ def test_a_state_of_many_flushes_is_the_state_of_the_last_value_of_each_key(
 
 def test_an_empty_changelog_is_a_new_partition(make_partition: MakePartition) -> None:
     partition = make_partition()
-    assert partition.load([]) is None
+    assert load(partition, []) is None
     assert (partition.applied, partition.rows, partition.dirty) == ({}, 0, False)
 
 
 def test_a_removed_item_is_not_loaded(make_partition: MakePartition) -> None:
-    assert make_partition().load([(META_KEY, None), (b"A1", None)]) is None
+    assert load(make_partition(), [(META_KEY, None), (b"A1", None)]) is None
 
 
 def test_an_account_cannot_be_taken_for_anything_else(two: Context, make_partition: MakePartition) -> None:
@@ -364,7 +364,7 @@ def test_an_account_cannot_be_taken_for_anything_else(two: Context, make_partiti
     one = make_partition()
     run(one, two, [event(1, account="meta", counterparty="detectors")])
     other = make_partition()
-    other.load(list(stored(one).items()))
+    load(other, list(stored(one).items()))
     assert other.rows == 2
 
 
@@ -396,15 +396,15 @@ def test_a_state_of_another_kind_is_refused(
     change: dict[str, Any], sentence: str, make_partition: MakePartition
 ) -> None:
     meta = meta_of(make_partition())
-    make_partition().load(with_meta(meta))
+    load(make_partition(), with_meta(meta))
     with pytest.raises(StateRefused, match=sentence):
-        make_partition().load(with_meta(meta | change))
+        load(make_partition(), with_meta(meta | change))
 
 
 def test_a_state_of_the_first_version_is_read(make_partition: MakePartition) -> None:
     meta = meta_of(make_partition()) | {"version": 1, "rows": hash_of(0)}
     partition = make_partition()
-    assert partition.load(with_meta(meta)) is not None
+    assert load(partition, with_meta(meta)) is not None
     assert partition.applied == {"payments": 3}
 
 
@@ -424,18 +424,18 @@ def test_a_later_releases_record_is_refused_with_what_to_do(
     with pytest.raises(
         StateRefused, match=f"the state of partition 0 cannot be read: {sentence}.* new applic"
     ):
-        make_partition().load([*meta, (key, value)])
+        load(make_partition(), [*meta, (key, value)])
 
 
 def test_a_later_releases_detectors_start_anew_and_it_is_said(make_partition: MakePartition) -> None:
     meta = with_meta(meta_of(make_partition()))
-    assert "another format" in str(make_partition().load([*meta, (DETECTORS_KEY, b'{"format": 99}\n')]))
+    assert "another format" in str(load(make_partition(), [*meta, (DETECTORS_KEY, b'{"format": 99}\n')]))
 
 
 def test_a_state_of_another_partition_count_is_refused(make_partition: MakePartition) -> None:
     meta = meta_of(make_partition())
     with pytest.raises(StateRefused, match="another routing"):
-        make_partition(0, context(partitions=3)).load(with_meta(meta))
+        load(make_partition(0, context(partitions=3)), with_meta(meta))
 
 
 def test_rows_without_a_meta_record_are_refused(two: Context, make_partition: MakePartition) -> None:
@@ -443,7 +443,7 @@ def test_rows_without_a_meta_record_are_refused(two: Context, make_partition: Ma
     run(partition, two, [event(1)])
     items = [(key, value) for key, value in partition.take().items if key != META_KEY]
     with pytest.raises(StateRefused, match="has rows but no meta record"):
-        make_partition().load(items)
+        load(make_partition(), items)
 
 
 def test_a_changed_anomaly_model_starts_anew_and_says_so(make_partition: MakePartition) -> None:
@@ -452,7 +452,7 @@ def test_a_changed_anomaly_model_starts_anew_and_says_so(make_partition: MakePar
     run(one, where, ordinary(45))
     items = list(stored(one).items())
     other = make_partition(0, context(partitions=2, anomaly=EAGER_ANOMALY.model_copy(update={"seed": 7})))
-    reason = other.load(items)
+    reason = load(other, items)
     assert reason
     assert all(learned == 0 for _, learned, _, _ in other.state.detectors.status())
     assert other.rows == one.rows
@@ -466,7 +466,7 @@ def test_an_anomaly_model_that_cannot_be_stored_leaves_no_stale_state(
     partition.advance("t", 1)
     assert dict(partition.take().items)[DETECTORS_KEY] is None
     loaded = make_partition()
-    reason = loaded.load([(META_KEY, dict(partition.take().items)[META_KEY])])
+    reason = load(loaded, [(META_KEY, dict(partition.take().items)[META_KEY])])
     assert reason
     assert PartitionState(partition.state.context).detectors.status() == loaded.state.detectors.status()
 

@@ -67,9 +67,9 @@ class Backend(MemoryState):
     async def _send(self, records: Sequence[Record]) -> None:
         self.sent += records
 
-    async def open(self, partition: int) -> list[Item]:
+    async def open(self, partition: int) -> None:
         self.did.append(("open", partition))
-        return await super().open(partition)
+        await super().open(partition)
 
     async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> None:
         self.did.append(("flush", partition))
@@ -108,7 +108,12 @@ class Rig:
     def _new(self, number: int) -> Partition:
         bank = self.where.bank
         return Partition(
-            number, bank.partitions, PartitionState(self.where), bank.routing_hash(), TOPICS["sightings"]
+            number,
+            bank.partitions,
+            PartitionState(self.where),
+            bank.routing_hash(),
+            TOPICS["sightings"],
+            "lineage",
         )
 
     async def _bounds(self, tps: set[TP]) -> Mapping[TP, tuple[int, int]]:
@@ -266,7 +271,7 @@ async def test_an_empty_assignment_closes_everything() -> None:
 async def test_a_state_that_is_refused_ends_the_process_with_its_sentence() -> None:
     rig = Rig()
 
-    async def refuse(partition: int) -> list[Item]:
+    async def refuse(partition: int) -> None:
         raise StateRefused("an open transaction hides our own state")
 
     rig.backend.open = refuse  # type: ignore[method-assign]
@@ -279,7 +284,7 @@ async def test_a_state_that_is_refused_ends_the_process_with_its_sentence() -> N
 async def test_an_opening_that_fails_ends_the_process() -> None:
     rig = Rig()
 
-    async def fail(partition: int) -> list[Item]:
+    async def fail(partition: int) -> None:
         raise ConnectionError("no broker")
 
     rig.backend.open = fail  # type: ignore[method-assign]
@@ -294,9 +299,9 @@ async def test_an_opening_goes_on_when_its_caller_is_cancelled_and_the_next_one_
     gate = asyncio.Event()
     load = rig.backend.open
 
-    async def slowly(partition: int) -> list[Item]:
+    async def slowly(partition: int) -> None:
         await gate.wait()
-        return await load(partition)
+        await load(partition)
 
     rig.backend.open = slowly  # type: ignore[method-assign]
     first = asyncio.create_task(rig.assign(0))

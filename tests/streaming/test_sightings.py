@@ -15,6 +15,7 @@ from stream_guard.streaming.sightings import MOST_IN_A_RECORD, decode, encode
 from stream_guard.streaming.state import Record
 from tests.detection.builders import DAY, HOUR, NOON, Event, event, list_account
 from tests.streaming.conftest import MakePartition
+from tests.streaming.helpers import load
 from tests.streaming.test_handlers import NAMES, PARTITIONS, Bank
 
 SHARED: dict[str, Any] = {"device_id": "dev-1"}
@@ -139,7 +140,7 @@ def test_who_used_what_is_part_of_the_state(make_partition: MakePartition) -> No
     items = first.take().items
     assert [key for key, _ in items if key.startswith(SHARING_PREFIX)] == [SHARING_PREFIX + b"device:d"]
     second = make_partition()
-    second.load(items)
+    load(second, items)
     assert second.devices == 1
     (raised,) = second.state.sharing.see(Sighting("device:d", "C", NOON, NOON // DAY, None))
     assert raised.signal is not None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from stream_guard.streaming.state import MemoryState, Record, StateBackend
+from tests.streaming.helpers import opened
 from tests.streaming.state_suite import Seen, StateSuite
 
 
@@ -52,7 +53,7 @@ def test_a_flush_whose_records_cannot_be_sent_leaves_no_state(storage: Memory) -
         storage.broken = True
         with pytest.raises(ConnectionError):
             await backend.flush(0, [(b"A1", b"2")], [Record("alerts", b"A1", b"lost")])
-        assert await backend.open(0) == [(b"A1", b"1")]
+        assert await opened(backend, 0) == [(b"A1", b"1")]
 
     asyncio.run(run())
     assert storage.sent == []

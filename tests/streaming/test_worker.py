@@ -42,7 +42,7 @@ class Desk:
     def __init__(self, where: Context | None = None) -> None:
         self.rig = Rig(where or context(partitions=4))
         settings = load_settings(None, {})
-        self.worker = Worker(settings, self.rig.where, dict.fromkeys(settings.topics.names.values(), 4))
+        self.worker = Worker(settings, self.rig.where, dict.fromkeys(settings.topics.names.values(), 4), None)
         self.worker.keyed = dict(TOPICS)
         self.worker.lease = self.rig.lease
         self.processor: Processor = self.rig.processor

@@ -1,0 +1,109 @@
+"""A partition's state on its way into memory: pieces of a snapshot, then of the changelog."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import orjson
+
+from stream_guard.detection.row_store import PackedRows
+from stream_guard.streaming.partition import DETECTORS_KEY, META_KEY, Partition
+from stream_guard.streaming.state import Item, StateRefused
+
+T = TypeVar("T")
+
+
+class Loading:
+    """Fills one empty partition.
+
+    Parameters
+    ----------
+    partition
+        What is filled.
+    """
+
+    def __init__(self, partition: Partition) -> None:
+        self.partition = partition
+        self._others: dict[bytes, bytes | None] = {}
+        # Rows whose newest record removes them, so far.
+        self._removed: dict[bytes, None] = {}
+
+    def take(self, items: Sequence[Item]) -> None:
+        """Take items in the order in which they were written; the newest of a key counts.
+
+        Raises
+        ------
+        StateRefused
+            A row cannot be read.
+        """
+        rows: list[tuple[bytes, bytes]] = []
+        removed = self._removed
+        for key, value in items:
+            if key.startswith(b"\0"):
+                # In the order of the newest records, by which sharing forgets.
+                self._others.pop(key, None)
+                self._others[key] = value
+            elif value is None:
+                removed[key] = None
+            else:
+                rows.append((key, value))
+                if removed:
+                    removed.pop(key, None)
+        self._refusing(self.partition.state.profiles.load, rows)
+
+    def take_rows(self, rows: PackedRows) -> None:
+        """Take account rows that are packed. Raises `StateRefused`."""
+        self._refusing(self.partition.state.profiles.load_packed, rows)
+
+    @property
+    def lineage(self) -> str | None:
+        """Lineage that the newest meta record names; None: there is none yet, or it names none."""
+        meta = self._others.get(META_KEY)
+        return None if meta is None else orjson.loads(meta).get("lineage")
+
+    def complete(self) -> str | None:
+        """All was taken.
+
+        Returns
+        -------
+        str or None
+            Why the anomaly model had to start anew, where it had to.
+
+        Raises
+        ------
+        StateRefused
+            The state was written by a later release or for another routing.
+        """
+        partition, others = self.partition, self._others
+        state = partition.state
+        state.profiles.forget(self._removed)
+        meta = others.get(META_KEY)
+        if meta is None:
+            if len(state.profiles) or any(value is not None for value in others.values()):
+                raise StateRefused(
+                    f"the changelog of partition {partition.number} has rows but no meta record: it was not "
+                    "written by stream_guard, or it was cut; start under a new application id"
+                )
+            return None
+        self._refusing(partition.restore, meta)
+        for prefix, part in partition.parts.items():
+            self._refusing(part.load, _under(prefix, others))
+        resumed = state.detectors.load(others.get(DETECTORS_KEY))
+        return None if resumed.resumed else resumed.reason
+
+    def _refusing(self, take: Callable[[T], None], stored: T) -> None:
+        try:
+            take(stored)
+        except ValueError as error:
+            number = self.partition.number
+            raise StateRefused(f"the state of partition {number} cannot be read: {error}") from error
+
+
+def _under(prefix: bytes, items: Mapping[bytes, bytes | None]) -> list[tuple[bytes, bytes]]:
+    """Items whose key has a prefix, without it; those that were removed are left out."""
+    return [
+        (key[len(prefix) :], value)
+        for key, value in items.items()
+        if value is not None and key.startswith(prefix)
+    ]
