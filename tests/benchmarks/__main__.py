@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 from rich.console import Console
@@ -27,6 +27,7 @@ from tests.benchmarks.engines import Engine, Ours, PlainFaust
 from tests.benchmarks.log import Log
 from tests.benchmarks.meter import cores, machine, pin
 from tests.benchmarks.payments import encoded, history
+from tests.benchmarks.recovery import recovery
 from tests.benchmarks.runs import Schedule, latency, throughput
 from tests.kafka.harness import ROOT, Kafka, running_kafka
 from tests.kafka.jars import Unavailable
@@ -55,6 +56,17 @@ ROWS = (
     ("cores busy elsewhere meanwhile", "busy_elsewhere_cores", "{:,.2f}"),
 )
 
+RECOVERY_ROWS = (
+    ("from start to first decision, s", "first_decision_s", "{:,.1f}"),
+    ("opening all partitions, s", "opened_s", "{:,.2f}"),
+    ("CPU seconds to first decision", "cpu_s", "{:,.1f}"),
+    ("broker's CPU seconds", "broker_cpu_s", "{:,.1f}"),
+    ("snapshots there after, s", "snapshots_s", "{:,.1f}"),
+    ("CPU seconds meanwhile", "snapshots_cpu_s", "{:,.1f}"),
+    ("peak memory, MB", "rss_mb", "{:,.0f}"),
+    ("cores busy elsewhere", "busy_elsewhere_cores", "{:,.2f}"),
+)
+
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -79,6 +91,8 @@ def options() -> argparse.Namespace:
     parser.add_argument("--only", choices=("throughput", "latency"), help="one of the two measurements")
     parser.add_argument("--ours", action="store_true", help="leave plain Faust out")
     parser.add_argument("--quick", action="store_true", help="a look: 100,000 payments and 8 s")
+    parser.add_argument("--recovery", action="store_true", help="only how fast a worker is back")
+    parser.add_argument("--accounts", type=int, default=1_000_000, help="that a worker comes back with")
     parser.add_argument("--micro", action="store_true", help="only the kernels, without Kafka")
     parser.add_argument(
         "--timeout", type=float, default=180.0, help="longest that working off may take, seconds"
@@ -87,6 +101,7 @@ def options() -> argparse.Namespace:
     if chosen.quick:
         chosen.count, chosen.plain_count, chosen.before = 100_000, 10_000, 5_000
         chosen.seconds, chosen.settle = 6.0, 2.0
+        chosen.accounts = 100_000
     return chosen
 
 
@@ -158,6 +173,13 @@ class Bench:
             result["dead_letters"] = sum(self.log.ends(engine.dead_letters))
         return result
 
+    def recovery(self) -> dict[str, Any]:
+        """How fast a worker is back."""
+        say(f"a state of {self.chosen.accounts:,} accounts, and a worker that comes back with it ...")
+        often = {"STREAM_GUARD_STATE__SNAPSHOT_INTERVAL_S": "5"}
+        engine = self.engine(Ours, self._topic("probes"), **often)
+        return recovery(cast(Ours, engine), self.chosen.accounts, self.broker)
+
 
 def median(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Median of every figure over the runs."""
@@ -213,6 +235,18 @@ def show(chosen: argparse.Namespace, found: dict[str, Any]) -> None:
             f"{elsewhere:.1f} cores were busy with something else: CPU seconds are too high, latencies and"
             " payments a second say little."
         )
+
+
+def show_recovery(found: dict[str, Any]) -> None:
+    """Print the table of `--recovery`."""
+    rows = f"{found['accounts']:,.0f} accounts of {found['row_bytes']:,.0f} bytes"
+    table = Table(caption=f"{machine()}\n{rows}")
+    for heading in ("", "from the changelog", "from snapshots"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    for label, name, form in RECOVERY_ROWS:
+        table.add_row(label, *(form.format(found[way][name]) for way in ("cold", "warm")))
+    table.add_row("rows a second", *(f"{found[f'{way}_rows_per_s']:,.0f}" for way in ("cold", "warm")))
+    Console().print(table)
 
 
 def unusable(found: dict[str, Any]) -> bool:
@@ -271,12 +305,16 @@ def main() -> int:
             for number in range(chosen.repeats):
                 if chosen.repeats > 1:
                     say(f"run {number + 1} of {chosen.repeats}")
-                runs.append(running.run())
+                runs.append(running.recovery() if chosen.recovery else running.run())
     except Unavailable as problem:
         print(problem, file=sys.stderr)
         return 1
-    found = summary(chosen, runs)
-    show(chosen, found)
+    if chosen.recovery:
+        found = median(runs)
+        show_recovery(found)
+    else:
+        found = summary(chosen, runs)
+        show(chosen, found)
     if chosen.json:
         chosen.json.write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2))
     return 1 if unusable(found) else 0

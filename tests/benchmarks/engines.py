@@ -76,9 +76,9 @@ class Ours(Engine):
     ) -> None:
         super().__init__(kafka, log, folder, source, partitions)
         self.app_id = kafka.prefix("bench")
-        self._environment = kafka.environment(self.app_id)
-        self._environment |= {"STREAM_GUARD_TOPICS__TRANSACTIONS": source, **environment}
-        settings = settings_of(self._environment)
+        self.environment = kafka.environment(self.app_id)
+        self.environment |= {"STREAM_GUARD_TOPICS__TRANSACTIONS": source, **environment}
+        settings = settings_of(self.environment)
         with admin_client(settings.python_client()) as client:
             create(client, plan_for(settings, client, partitions))
         names = settings.topics
@@ -87,7 +87,7 @@ class Ours(Engine):
         self.dead_letters = names.dead_letters
 
     def start(self, cores: set[int]) -> None:
-        self.worker = Worker(self._environment, instance="bench", folder=self.folder, config=PRODUCTION)
+        self.worker = Worker(self.environment, instance="bench", folder=self.folder, config=PRODUCTION)
         self.child = self.worker.child
         pin(self.child.pid, cores)
 
