@@ -24,6 +24,8 @@ from stream_guard.cli.histories import (
     WarmUpOption,
     context_of,
     inputs_of,
+    number,
+    percent,
     progress_bar,
 )
 
@@ -142,25 +144,25 @@ def summary(document: Mapping[str, Any]) -> str:
             f"{document['warnings']:,} on {document['warned_accounts']:,} accounts,"
             f" {document['warnings_a_day']:.2f} a day",
         ),
-        ("hit rate", _percent(document["hit_rate"], between)),
-        ("false per true", _number(document["false_per_true"])),
-        ("recall", _percent(document["recall"], f" of {accounts['k']:,} fraud accounts")),
+        ("hit rate", percent(document["hit_rate"]) + between),
+        ("false per true", number(document["false_per_true"])),
+        ("recall", _recall(document["recall"], accounts["k"])),
         (
             "accounts",
-            f"hit@50 {_number(accounts['hit_at_50'])}, hit@K {_number(accounts['hit_at_k'])},"
-            f" recall@2K {_number(accounts['recall_at_2k'])}, AUC {_number(accounts['auc'])}",
+            f"hit@50 {number(accounts['hit_at_50'])}, hit@K {number(accounts['hit_at_k'])},"
+            f" recall@2K {number(accounts['recall_at_2k'])}, AUC {number(accounts['auc'])}",
         ),
         (
             "payments",
-            f"AUC {_number(payments['auc'])}, average precision {_number(payments['average_precision'])},"
-            f" card-precision@100 {_number(payments['card_precision_at_100'])}",
+            f"AUC {number(payments['auc'])}, average precision {number(payments['average_precision'])},"
+            f" card-precision@100 {number(payments['card_precision_at_100'])}",
         ),
         (
             "fraud amount",
             None
             if amount["fraud"] is None
             else f"{amount['intercepted']:,.0f} of {amount['fraud']:,.0f} intercepted"
-            f" ({_percent(amount['share'])})",
+            f" ({percent(amount['share'])})",
         ),
         (
             "lead",
@@ -178,9 +180,5 @@ def _partitions(count: int) -> str:
     return "1 partition" if count == 1 else f"{count} partitions"
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _percent(value: float | None, after: str = "") -> str:
-    return "-" if value is None else f"{value:.1%}{after}"
+def _recall(recall: float | None, k: int) -> str:
+    return "-" if recall is None else f"{percent(recall)} of {k:,} fraud accounts"

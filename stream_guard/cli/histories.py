@@ -119,6 +119,16 @@ def context_of(
     return context
 
 
+def number(value: float | None) -> str:
+    """A figure from 0 to 1, or a ratio, for people."""
+    return "-" if value is None else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """A share for people."""
+    return "-" if value is None else f"{value:.1%}"
+
+
 def progress_line(progress: Progress) -> str:
     """How far a run is, in words.
 

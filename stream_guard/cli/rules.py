@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from stream_guard.cli.common import ConfigOption, Exit, JsonOption, group, settings_of, visible, write_json
+from stream_guard.cli.diff import diff
 from stream_guard.cli.tune import tune
 
 app = group("Check, list, tune and compare rules.")
@@ -71,3 +72,4 @@ def list_rules(file: PackArgument = None, config: ConfigOption = None, json: Jso
 
 
 app.command("tune")(tune)
+app.command("diff")(diff)

@@ -20,6 +20,7 @@ from stream_guard.cli.histories import (
     WarmUpOption,
     context_of,
     inputs_of,
+    percent,
     progress_bar,
 )
 
@@ -173,12 +174,12 @@ def _rows(tuned: Tuned, choice: Choice | None) -> list[list[str]]:
                 _count(one.alone["hits"]),
                 _count(one.alone["false_positives"]),
                 *(
-                    f"{_percent(one.alone[name]):>6} {_bar(one.alone[name], longest[name])}"
+                    f"{percent(one.alone[name]):>6} {_bar(one.alone[name], longest[name])}"
                     for name in longest
                 ),
                 f"{one.pack['warnings_a_day']:.2f}",
-                _percent(one.pack["hit_rate"]),
-                _percent(one.pack["recall"]),
+                percent(one.pack["hit_rate"]),
+                percent(one.pack["recall"]),
                 ", ".join(marks),
             ]
         )
@@ -200,10 +201,6 @@ def _bar(value: float | None, longest: float) -> str:
 
 def _count(value: int | None) -> str:
     return "-" if value is None else f"{value:,}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1%}"
 
 
 def _write(source: Path, target: Path, rule: str, tried: Tried) -> None:

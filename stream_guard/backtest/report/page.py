@@ -170,6 +170,8 @@ def _named(name: str, value: float | None, rule: str, pack: Pack) -> tuple[str, 
     if name in INDEX:
         feature = FEATURES[INDEX[name]]
         return feature.meaning, _written(value, feature.unit)
+    if name == "floor":
+        return "there were more payments than are remembered: figures are at least this", "yes"
     if rule == ANOMALY_RULE:
         return _OF_ANOMALY.get(name, name), _written(value, "")
     parameter = pack.rule(rule).params.get(name)
