@@ -190,6 +190,11 @@ class Metrics:
         )
         used.labels("resident").set_function(memory.resident_bytes)
         used.labels("bound").set(memory.bound_bytes() if memory_bound is None else memory_bound)
+        self.signal_records = Counter(
+            "stream_guard_signal_records",
+            "Risk signals read, withdrawals too",
+            registry=registry,
+        )
         self.signals = Gauge("stream_guard_signals", "Risk signals known", ["source"], registry=registry)
         self.latency = BatchHistogram(
             "stream_guard_latency_seconds",

@@ -257,3 +257,9 @@ FIRST_WIDTH: Final = FIRST.stop
 
 CARRIED: Final = ("txn.payee_balance_before", "txn.tainted", "txn.taint_hops")
 """First-hop features that the second hop counts by: legs carry them whatever the rules name."""
+
+SHARED: Final = [
+    INDEX[name]
+    for name in ("payer.listed_sharing", "payee.listed_sharing", "txn.device_shared", "txn.ip_shared")
+]
+"""Columns of what follows from shared devices and addresses."""

@@ -16,14 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_guard.alerts import Alert, AlertStatus
-from stream_guard.detection.batches import Legs, Payments, legs_of, part_of, size, take
+from stream_guard.detection.batches import PAYER_ACCOUNT, REPEAT, Legs, Payments, legs_of, part_of, size, take
 from stream_guard.detection.conclusions import Conclusion, Conclusions
 from stream_guard.detection.decide import Verdicts
-from stream_guard.detection.features import FIRST, N
+from stream_guard.detection.features import FIRST, INDEX, N
 from stream_guard.detection.hashing import murmur2_partitions
 from stream_guard.detection.pipeline import apply_case, carried, evaluate, remember
 from stream_guard.detection.profiles import CONFLICT, SEEN, TOO_OLD
 from stream_guard.detection.rules import RuleResults
+from stream_guard.detection.sharing_in_step import SharingInStep
 from stream_guard.detection.state import Context, PartitionState
 from stream_guard.detection.vocabulary import Reject, Side
 from stream_guard.detection.warning_book import WarningBook
@@ -122,6 +123,7 @@ class InStep:
         self.profiles = (beside or self).states[0].profiles
         for state in self.states:
             state.profiles = self.profiles
+        self._sharing = SharingInStep(context)
 
     def run(self, batch: Payments, *, answer: bool = True) -> Step:
         """Decide payments one after the other.
@@ -148,6 +150,8 @@ class InStep:
         n = size(batch)
         status, stored, flags, payer_rows, payee_rows, texts = counted[1:]
         matrix = counted.matrix.copy()
+        at_payer = (status <= SEEN) & ((flags & (PAYER_ACCOUNT | REPEAT)) == PAYER_ACCOUNT)
+        shared = self._sharing.levels(batch, at_payer, matrix[:, INDEX["payer.account_age_d"]])
         # As in legs: what they do not carry is not seen.
         matrix[:, FIRST] = carried(matrix[:, FIRST], self.context.first_hop_columns)
         good, repeat = status <= SEEN, status == SEEN
@@ -174,7 +178,7 @@ class InStep:
             which = np.flatnonzero(good & (batch.partition == p))
             if not len(which):
                 continue
-            conclusions[p] = self._evaluate(state, which, legs, matrix, repeat, step)
+            conclusions[p] = self._evaluate(state, which, legs, matrix, repeat, shared, step)
             worth += [(int(which[i]), p, i) for i in conclusions[p].worth_saying()]
         worth.sort()
         step.said.extend(self._say(worth, conclusions, home, clocks, answer))
@@ -204,13 +208,15 @@ class InStep:
         legs: Legs,
         matrix: npt.NDArray[np.float64],
         repeat: npt.NDArray[np.bool_],
+        shared: npt.NDArray[np.float64] | None,
         step: Step,
     ) -> Conclusions:
         """Second hop of the payments `which` of one partition; results go into `step`."""
         if len(which) < len(matrix):
             legs, matrix, repeat = take(legs, which), matrix[which], repeat[which]
+            shared = None if shared is None else shared[which]
         late = np.zeros(len(which), np.bool_)
-        results, verdicts = evaluate(legs, matrix, state, late, repeat)
+        results, verdicts = evaluate(legs, matrix, state, late, repeat, shared)
         if len(which) < len(step.matrix):
             step.matrix[which] = matrix
         action = np.where(repeat, legs.stored_action, verdicts.action).astype(np.uint8)

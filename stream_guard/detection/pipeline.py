@@ -8,6 +8,7 @@ what they are given, outputs are what they return.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,15 +24,16 @@ from stream_guard.detection.batch_kernels import (
     REPEATED,
     count_batch,
 )
-from stream_guard.detection.batches import REPEAT, Legs, Payments, legs_of, size, take
+from stream_guard.detection.batches import PAYER_ACCOUNT, REPEAT, Legs, Payments, legs_of, size, take
 from stream_guard.detection.conclusions import Conclusions
 from stream_guard.detection.decide import Verdicts, decide
-from stream_guard.detection.features import FIRST, N
+from stream_guard.detection.features import FIRST, INDEX, SHARED, N
 from stream_guard.detection.findings import Finding
 from stream_guard.detection.profiles import CONFLICT, SEEN, TOO_OLD
 from stream_guard.detection.rules import RuleResults
+from stream_guard.detection.sharing import Sighting
 from stream_guard.detection.state import PartitionState
-from stream_guard.detection.vocabulary import Action, Reject, Rejection, Side
+from stream_guard.detection.vocabulary import Action, Reject, Rejection, Side, SignalKind
 
 
 class NotCounted(Exception):
@@ -120,6 +122,32 @@ def _refusal(position: int, status: int) -> Rejection:
     return Rejection(
         position, Reject.CONFLICTING_ID, "another payment of this account has the same event_id; use a new id"
     )
+
+
+def sightings(events: Sequence[Mapping[str, Any]], legs: Legs, state: PartitionState) -> list[Sighting]:
+    """Who used which device or address, as far as it is new today.
+
+    Parameters
+    ----------
+    events
+        The payments that `legs` came of, as parsed.
+    legs
+        n legs, as `payer_leg` returned them.
+    """
+    uses = state.new_uses.of(
+        legs.device,
+        legs.ip,
+        legs.payer,
+        legs.local,
+        legs.block[:, INDEX["payer.account_age_d"]],
+        (legs.flags & (PAYER_ACCOUNT | REPEAT)) == PAYER_ACCOUNT,
+    )
+    found = []
+    for at, kind, day, opened in uses:
+        event = events[at]
+        used = event["device_id" if kind is SignalKind.DEVICE else "ip"]
+        found.append(Sighting(f"{kind}:{used}", event["account"], event["ts"], day, opened))
+    return found
 
 
 def payee_leg(legs: Legs, state: PartitionState, now_ms: int, fallback: Action = Action.CONFIRM) -> Decided:
@@ -217,6 +245,7 @@ def evaluate(
     state: PartitionState,
     late: NDArray[np.bool_],
     skip: NDArray[np.bool_],
+    shared: NDArray[np.float64] | None = None,
 ) -> tuple[RuleResults, Verdicts]:
     """What the rules say and what is decided, for legs that were counted; the detectors learn.
 
@@ -226,9 +255,13 @@ def evaluate(
         n legs of one partition in order, f8[n, N] without signals, which are filled in.
     late, skip
         bool[n]: after the deadline; not scored and not learned from (sent again).
+    shared
+        float64[n, 4]: levels in the order of `SHARED`, where they do not come with the signals.
     """
     context = state.context
     context.signals.fill(legs, matrix)
+    if shared is not None:
+        matrix[:, SHARED] = shared
     results = context.pack.evaluate(matrix, legs.ts)
     verdicts = decide(
         matrix, results, context.meta, state.detectors, context.policy, legs.flags & np.uint8(3), late, skip

@@ -25,6 +25,17 @@ TENANT_SHARE = 0.4
 OWN_COMPANY_SHARE = 0.06
 """Whose employer banks here, too: a payroll of about ten, few enough not to look like a distribution."""
 
+CITIES = (
+    (31.23, 121.47),
+    (39.90, 116.41),
+    (23.13, 113.26),
+    (30.57, 104.07),
+    (34.34, 108.94),
+    (41.81, 123.43),
+    (25.04, 102.71),
+)
+"""Latitude and longitude of where people live, degrees: far from each other."""
+
 MERCHANTS = 240
 UTILITIES = 6
 PAYROLLS = 40
@@ -82,6 +93,8 @@ class Bank:
         ``(n, FRIENDS)`` persons whom this one pays now and then.
     owl
         Works and shops at night.
+    home
+        Position in :data:`CITIES`.
     """
 
     names: npt.NDArray[np.str_]
@@ -97,6 +110,7 @@ class Bank:
     landlord: Index
     friends: Index
     owl: npt.NDArray[np.bool_]
+    home: Index
 
     def __len__(self) -> int:
         return len(self.names)
@@ -189,6 +203,7 @@ def found(accounts: int, start_ms: int, year: int, rng: np.random.Generator) -> 
         landlord=np.where(tenant, rng.integers(0, accounts, total), -1).astype(np.int32),
         friends=rng.integers(0, accounts, (total, FRIENDS)).astype(np.int32),
         owl=person & ~elder & (rng.random(total) < OWL_SHARE),
+        home=rng.integers(0, len(CITIES), total).astype(np.int32),
     )
 
 
@@ -214,6 +229,7 @@ def extend(bank: Bank, strangers: int, rng: np.random.Generator) -> tuple[Bank, 
         "landlord": np.full(count, -1, np.int32),
         "friends": rng.choice(rows, (count, FRIENDS)),
         "owl": np.zeros(count, np.bool_),
+        "home": rng.integers(0, len(CITIES), count).astype(np.int32),
     }
     return Bank(
         **{name: np.concatenate([getattr(bank, name), column]) for name, column in columns.items()}

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stream_guard.detection.vocabulary import Role
-from stream_guard.simulation.bank import Party
+from stream_guard.simulation.bank import Index, Party
 from stream_guard.simulation.history import DEFAULT_ZONE, History, generate
-from stream_guard.simulation.ledger import CHANNELS, KINDS, SELF_SERVICE, TYPES
+from stream_guard.simulation.ledger import CHANNELS, KINDS, SELF_SERVICE, TYPES, address_of, device_of
 
 
 def write_history(
@@ -32,10 +32,11 @@ def write_history(
     """Write a labelled history for replays and backtests.
 
     The payments go to `path` (Parquet, zstd, in order of ``ts``) with the columns ``event_id, ts, account,
-    counterparty, amount, type, channel, payer_kind, payee_kind, device_id, payer_balance_before,
-    payee_balance_before`` and the labels ``is_fraud, fraud_scenario, fraud_group``. The accounts go to
-    `accounts_path` (CSV, gzipped): the facts ``account, kind, opened, holder_birth_year`` and the labels
-    ``fraud_account, role, first_fraud_ts, last_fraud_ts, n_fraud_events``; a victim is no fraud account.
+    counterparty, amount, type, channel, payer_kind, payee_kind, device_id, ip, latitude, longitude,
+    payer_balance_before, payee_balance_before`` and the labels ``is_fraud, fraud_scenario, fraud_group``.
+    The accounts go to `accounts_path` (CSV, gzipped): the facts ``account, kind, opened, holder_birth_year``
+    and the labels ``fraud_account, role, first_fraud_ts, last_fraud_ts, n_fraud_events``; a victim is no
+    fraud account.
 
     Parameters
     ----------
@@ -75,7 +76,9 @@ def _table(history: History) -> pa.Table:
     scenarios = [typology.get(group) for group in ledger.group.tolist()]
     self_service = (bank.party[ledger.payer] <= Party.COMPANY) & (ledger.channel < len(SELF_SERVICE))
     kinds = np.array(KINDS)
-    devices = np.char.add("D", np.array([name[1:] for name in bank.names]))
+    names = [name if at < len(bank.accounts) else "" for at, name in enumerate(bank.names.tolist())]
+    devices = np.array([device_of(name) if name else "" for name in names])
+    addresses = np.array([address_of(name) if name else "" for name in names])
     return pa.table(
         {
             "event_id": pa.array(history.event_ids),
@@ -87,7 +90,10 @@ def _table(history: History) -> pa.Table:
             "channel": pa.array(np.array(CHANNELS)[ledger.channel]),
             "payer_kind": pa.array(kinds[bank.party[ledger.payer]]),
             "payee_kind": pa.array(kinds[bank.party[ledger.payee]]),
-            "device_id": pa.array(devices[ledger.payer], mask=~self_service),
+            "device_id": pa.array(devices[_through(ledger.device, ledger.payer)], mask=~self_service),
+            "ip": pa.array(addresses[_through(ledger.address, ledger.payer)], mask=~self_service),
+            "latitude": pa.array(ledger.latitude, from_pandas=True),
+            "longitude": pa.array(ledger.longitude, from_pandas=True),
             "payer_balance_before": pa.array(ledger.payer_balance, from_pandas=True),
             "payee_balance_before": pa.array(ledger.payee_balance, from_pandas=True),
             "is_fraud": pa.array(ledger.fraud.astype(np.int8)),
@@ -95,6 +101,10 @@ def _table(history: History) -> pa.Table:
             "fraud_group": pa.array(ledger.group, mask=~fraud),
         }
     )
+
+
+def _through(whose: Index, payer: Index) -> Index:
+    return np.where(whose < 0, payer, whose)
 
 
 def _write_accounts(history: History, path: Path) -> None:

@@ -27,13 +27,16 @@ from stream_guard.simulation.ledger import (
     payments,
     take,
     with_balances,
+    with_places,
 )
 from stream_guard.simulation.scene import QUIET_DAYS, Cast, Episode, Truth
 from stream_guard.simulation.typologies import HISTORY_DAYS, LOOK_ALIKES, TYPOLOGIES
 
 DEFAULT_ZONE = ZoneInfo("Asia/Shanghai")
 
-NEEDS_OTHER_TOPICS = frozenset({"details-changed", "new-telephone", "listed-counterparty"})
+NEEDS_OTHER_TOPICS = frozenset(
+    {"details-changed", "new-telephone", "listed-counterparty", "tainted-funds", "cleared"}
+)
 """Plays whose trigger comes on the topics of account updates and risk signals, which a file has not."""
 
 MONTH_DAYS = 31.0
@@ -172,7 +175,7 @@ def generate(
     ledger = in_order(concatenate(parts))
     # What an episode needed before it may lie before the recorded history: then nobody has seen it.
     ledger = take(ledger, ledger.ts >= start_ms)
-    ledger, balances = with_balances(ledger, bank)
+    ledger, balances = with_balances(with_places(ledger, bank), bank)
     run = f"s{seed}-{end_ms // 1000:x}"
     return History(
         bank=bank,
@@ -247,6 +250,10 @@ def _steps(placed: Placed) -> Ledger:
         amount=np.array([step.amount for step in steps]),
         type=np.array([TYPES.index(step.type) for step in steps], np.uint8),
         payer_balance=np.array([step.payer_balance for step in steps]),
+        device=np.array([step.device for step in steps], np.int32),
+        address=np.array([step.address for step in steps], np.int32),
+        latitude=np.array([step.place[0] for step in steps]),
+        longitude=np.array([step.place[1] for step in steps]),
         group=np.full(len(steps), placed.group, np.int32),
         fraud=np.full(len(steps), int(episode.fraud), np.uint8),
     )

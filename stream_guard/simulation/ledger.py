@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from stream_guard.simulation.bank import Bank, Index, Party
+from stream_guard.simulation.bank import CITIES, Bank, Index, Party
 
 Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
@@ -38,6 +38,10 @@ class Ledger(NamedTuple):
         Positions in :data:`TYPES` and :data:`CHANNELS`.
     payer_balance, payee_balance
         Just before the payment; NaN where the party has no account, or not known yet.
+    device, address
+        Row of the account whose device and address it comes from; -1: the payer's own.
+    latitude, longitude
+        Degrees; NaN where nobody knows.
     group
         Number of the episode the payment belongs to; 0 for everyday life.
     fraud
@@ -52,6 +56,10 @@ class Ledger(NamedTuple):
     channel: npt.NDArray[np.uint8]
     payer_balance: Floats
     payee_balance: Floats
+    device: Index
+    address: Index
+    latitude: Floats
+    longitude: Floats
     group: Index
     fraud: npt.NDArray[np.uint8]
 
@@ -80,6 +88,10 @@ def everyday(
         channel=channels,
         payer_balance=np.full(count, np.nan),
         payee_balance=np.full(count, np.nan),
+        device=np.full(count, -1, np.int32),
+        address=np.full(count, -1, np.int32),
+        latitude=np.full(count, np.nan),
+        longitude=np.full(count, np.nan),
         group=np.zeros(count, np.int32),
         fraud=np.zeros(count, np.uint8),
     )
@@ -141,6 +153,20 @@ def with_balances(ledger: Ledger, bank: Bank) -> tuple[Ledger, Floats]:
     )
 
 
+def with_places(ledger: Ledger, bank: Bank) -> Ledger:
+    """Fill in where cards were used: around their owner's home, unless an episode says elsewhere."""
+    card = (ledger.channel == CHANNELS.index("card")) & (bank.party[ledger.payer] <= Party.COMPANY)
+    card &= np.isnan(ledger.latitude)
+    home = np.array(CITIES)[bank.home[ledger.payer]]
+    # A store stays where it is.
+    around = np.stack([ledger.payee * 37 % 100, ledger.payee * 53 % 100], axis=1) / 1_000
+    place = np.round(home + around, 3)
+    return ledger._replace(
+        latitude=np.where(card, place[:, 0], ledger.latitude),
+        longitude=np.where(card, place[:, 1], ledger.longitude),
+    )
+
+
 def _fill(known: Floats, computed: Floats, is_account: npt.NDArray[np.bool_]) -> Floats:
     filled: Floats = np.where(is_account, np.where(np.isnan(known), np.round(computed, 2), known), np.nan)
     return filled
@@ -157,11 +183,32 @@ class Payment(NamedTuple):
     channel: int
     payer_balance: float
     payee_balance: float
+    device: int = -1
+    address: int = -1
+    latitude: float = float("nan")
+    longitude: float = float("nan")
 
 
 def payments(ledger: Ledger) -> Iterator[Payment]:
     """The rows of a ledger without their labels, as plain numbers."""
     return map(Payment, *(column.tolist() for column in ledger[: len(Payment._fields)]))
+
+
+def device_of(name: str) -> str:
+    """Id of an account's own device."""
+    return f"D{name[1:]}"
+
+
+def address_of(name: str) -> str:
+    """An account's own address.
+
+    Examples
+    --------
+    >>> address_of("A0070001"), address_of("B0000007")
+    ('2001:db8:a::1:1171', '2001:db8:b::0:7')
+    """
+    number = int(name[1:])
+    return f"2001:db8:{name[0].lower()}::{number >> 16:x}:{number & 0xFFFF:x}"
 
 
 def message(payment: Payment, event_id: str, names: Sequence[str], parties: Sequence[int]) -> dict[str, Any]:
@@ -182,7 +229,7 @@ def message(payment: Payment, event_id: str, names: Sequence[str], parties: Sequ
     >>> message(Payment(5, 0, 1, 9.5, 1, 1, 100.0, nan), "e1", ["A7", "EXT_1"], [0, 3])["device_id"]
     'D7'
     """
-    ts, payer, payee, amount, type_, channel, payer_balance, payee_balance = payment
+    ts, payer, payee, amount, type_, channel, payer_balance, payee_balance = payment[:8]
     made: dict[str, Any] = {
         "event_id": event_id,
         "ts": ts,
@@ -195,9 +242,12 @@ def message(payment: Payment, event_id: str, names: Sequence[str], parties: Sequ
     if parties[payer] > Party.COMPANY:
         made["payer_kind"] = KINDS[parties[payer]]
     elif channel in SELF_SERVICE:
-        made["device_id"] = "D" + names[payer][1:]
+        made["device_id"] = device_of(names[payer if payment.device < 0 else payment.device])
+        made["ip"] = address_of(names[payer if payment.address < 0 else payment.address])
     if parties[payee] > Party.COMPANY:
         made["payee_kind"] = KINDS[parties[payee]]
+    if payment.latitude == payment.latitude:
+        made["latitude"], made["longitude"] = payment.latitude, payment.longitude
     if payer_balance == payer_balance:
         made["payer_balance_before"] = payer_balance
     if payee_balance == payee_balance:

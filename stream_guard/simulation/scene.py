@@ -15,6 +15,9 @@ MINUTE = 60.0
 HOUR = 3_600.0
 DAY = 86_400.0
 
+OWN = -1
+"""The payer's own device or address."""
+
 QUIET_DAYS = 8
 """How long a reserved account keeps still before and after its episode: its windows hold that only."""
 
@@ -37,6 +40,10 @@ class Step:
         As in the ledger.
     payer_balance
         What the payer had just before, where it matters; NaN otherwise.
+    device, address
+        Row of the account whose device or address it comes from.
+    place
+        Latitude and longitude, degrees, where it matters.
     """
 
     payer: int
@@ -47,6 +54,9 @@ class Step:
     type: str = "transfer"
     channel: str = "mobile"
     payer_balance: float = float("nan")
+    device: int = OWN
+    address: int = OWN
+    place: tuple[float, float] = (float("nan"), float("nan"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +80,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A party that gets onto a list before the episode starts."""
+    """A party that gets onto a list before the episode starts; `over`: what holds no longer by then."""
 
     account: int
     source: str
     level: int
     reason: str
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)

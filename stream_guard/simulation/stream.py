@@ -20,7 +20,7 @@ from stream_guard.simulation.bank import Party, extend
 from stream_guard.simulation.calendar import local_hour, night_before
 from stream_guard.simulation.habits import live_payments
 from stream_guard.simulation.history import History, Placed
-from stream_guard.simulation.ledger import CHANNELS, TYPES, Payment, message, payments
+from stream_guard.simulation.ledger import CHANNELS, TYPES, Payment, message, payments, with_places
 from stream_guard.simulation.scene import Change, Listing, Step
 from stream_guard.simulation.typologies import LOOK_ALIKES, TYPOLOGIES
 
@@ -245,9 +245,8 @@ class Live:
             payment = next(self._chunk, None)
             if payment is None:
                 night = not DAY_STARTS <= local_hour(now_ms, self._zone) < DAY_ENDS
-                self._chunk = payments(
-                    live_payments(self._bank, self._customers, CHUNK, self._rng, night=night)
-                )
+                drawn = live_payments(self._bank, self._customers, CHUNK, self._rng, night=night)
+                self._chunk = payments(with_places(drawn, self._bank))
                 payment = next(self._chunk)
             yield payment._replace(ts=now_ms)
 
@@ -288,7 +287,19 @@ class Live:
 
 def _payment(step: Step, ts: int) -> Payment:
     type_, channel = TYPES.index(step.type), CHANNELS.index(step.channel)
-    return Payment(ts, step.payer, step.payee, step.amount, type_, channel, step.payer_balance, math.nan)
+    return Payment(
+        ts,
+        step.payer,
+        step.payee,
+        step.amount,
+        type_,
+        channel,
+        step.payer_balance,
+        math.nan,
+        step.device,
+        step.address,
+        *step.place,
+    )
 
 
 def _signal(account: str, listing: Listing, now_ms: int) -> Record:
@@ -298,7 +309,7 @@ def _signal(account: str, listing: Listing, now_ms: int) -> Record:
         "level": listing.level,
         "source": listing.source,
         "reason": listing.reason,
-        "valid_from": now_ms - 60_000,
-        "valid_to": None,
+        "valid_from": now_ms - 120_000,
+        "valid_to": now_ms - 60_000 if listing.over else None,
     }
     return Record(Topic.RISK_SIGNALS, f"account:{account}".encode(), orjson.dumps(value))

@@ -14,15 +14,14 @@ import orjson
 
 from stream_guard.alerts import ALERT_HEADERS, DECISION_HEADERS, Alert, encode_alert
 from stream_guard.detection import pipeline
-from stream_guard.detection.batches import PAYER_ACCOUNT, REPEAT, Legs, size, take
+from stream_guard.detection.batches import Legs, size, take
 from stream_guard.detection.columns import payments
 from stream_guard.detection.conclusions import fallback_decision
-from stream_guard.detection.features import INDEX
 from stream_guard.detection.findings import Finding
 from stream_guard.detection.hashing import murmur2_partition, murmur2_partitions
-from stream_guard.detection.sharing import Raised, Sighting
+from stream_guard.detection.sharing import Raised
 from stream_guard.detection.state import Context
-from stream_guard.detection.vocabulary import Action, Reject, Rejection, SignalKind, SignalSource
+from stream_guard.detection.vocabulary import Action, Reject, Rejection, SignalSource
 from stream_guard.events import (
     RiskSignal,
     Transaction,
@@ -159,7 +158,8 @@ class Handlers:
             keep[[rejection.index for rejection in too_late]] = False
             targets = targets[keep]
         self._send_legs(partition, legs, targets)
-        self._note_uses(partition, _without(_without(events, refused), too_late), legs)
+        counted = _without(_without(events, refused), too_late)
+        partition.sightings += pipeline.sightings(counted, legs, partition.state)
 
     def _fall_back(self, partition: Partition, record: Any, event: Transaction, message: str) -> None:
         """A payment that our own defect met in the first hop: dead letter and fallback decision."""
@@ -199,21 +199,6 @@ class Handlers:
         columns = self._context.first_hop_columns
         for target, value in frames.encode_by_target(legs, targets, columns):
             partition.keep(self._outputs.put(self._topics.legs, target, None, value))
-
-    def _note_uses(self, partition: Partition, events: Sequence[Transaction], legs: Legs) -> None:
-        """Keep for the next flush who used which device or address."""
-        uses = partition.state.new_uses.of(
-            legs.device,
-            legs.ip,
-            legs.payer,
-            legs.local,
-            legs.block[:, INDEX["payer.account_age_d"]],
-            (legs.flags & (PAYER_ACCOUNT | REPEAT)) == PAYER_ACCOUNT,
-        )
-        for at, kind, day, opened in uses:
-            event = events[at]
-            used = event.get("device_id" if kind is SignalKind.DEVICE else "ip")
-            partition.sightings.append(Sighting(f"{kind}:{used}", event["account"], event["ts"], day, opened))
 
     # -- second hop ---------------------------------------------------------------------------------------
 

@@ -343,6 +343,7 @@ class Worker:
                 partition.ends[topic] = applied + waiting
 
     def _apply_signal(self, outputs: Outputs, number: int, record: Any) -> None:
+        self.metrics.signal_records.inc()
         parsed = parse_risk_signal(record.key, record.value)
         if isinstance(parsed, Rejection):
             self._refuse_signal(outputs, number, record, parsed)

@@ -10,7 +10,8 @@ from stream_guard.alerts import Alert, AlertStatus, Decision, decision_id, warni
 from stream_guard.detection import pipeline
 from stream_guard.detection.features import FEATURES, FIRST_WIDTH, PAIR, PAYEE, PAYER
 from stream_guard.detection.findings import Finding
-from stream_guard.detection.vocabulary import Action, Side, SignalSource
+from stream_guard.detection.signals import Signal
+from stream_guard.detection.vocabulary import Action, Side, SignalKind, SignalSource
 from tests.detection.builders import (
     DAY,
     EAGER_ANOMALY,
@@ -147,19 +148,19 @@ def test_a_risk_signal_counts_through_the_rules_that_name_it_and_is_told() -> No
     bench = Bench()
     list_account(bench.context, "Q", SignalSource.SHARING, 60)
     decision = only(bench, event(1, counterparty="Q"))
-    # The only rule about other banks' lists is in the shadow.
+    # The rule about it wants a larger payment.
     assert (decision["action"], decision["score"], decision["reasons"]) == ("allow", 0.0, [])
     assert decision["signals"] == {"payee.listed_sharing": 60.0}
 
 
 def test_a_shadow_rule_never_touches_score_action_or_warning_and_is_tallied_apart() -> None:
     bench = Bench()
-    list_account(bench.context, "Q", SignalSource.SHARING, 60)
-    decided = bench.decide(event(1, counterparty="Q"))
+    bench.context.signals.put("ip:i", Signal(SignalKind.IP, "i", 60, SignalSource.SHARING, 0, None))
+    decided = bench.decide(event(1, amount=6_000.0, ip="i"))
     assert (decided.alerts, decided.cases) == ([], [])
-    column = bench.context.rule_keys.index("shared-list-party@1")
+    column = bench.context.rule_keys.index("shared-address@1")
     assert decided.fired[column] == 1
-    assert bench.state.tallies.counts("shadow_fired") == {"shared-list-party@1": 1}
+    assert bench.state.tallies.counts("shadow_fired") == {"shared-address@1": 1}
     assert bench.state.tallies.counts("fired") == {}
 
 

@@ -20,6 +20,11 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from stream_guard.cli import main
+from stream_guard.detection.features import DAY, HOUR
+from stream_guard.detection.hashing import murmur2_partition
+from stream_guard.detection.local_time import midnights
+from stream_guard.detection.sharing import Sharing, SharingLimits, Sighting
+from stream_guard.events.messages import epoch_ms
 from stream_guard.history import History, account_updates
 from stream_guard.simulation import write_history
 from tests.kafka.harness import ROOT, Env, Kafka, Worker, settings_of
@@ -55,6 +60,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     return history, accounts, anomaly
 
 
+def wait_for(figure: Callable[[], float], least: float) -> None:
+    """Wait until a figure has grown to `least`."""
+    deadline = time.monotonic() + 60
+    while figure() < least:
+        assert time.monotonic() < deadline, f"{figure()} of {least} after 60 s"
+        time.sleep(0.02)
+
+
 @contextmanager
 def latest_decisions(kafka: Kafka, topic: str) -> Iterator[Callable[[], dict[str, Any]]]:
     """Reads decisions as they come."""
@@ -83,6 +96,34 @@ def latest_decisions(kafka: Kafka, topic: str) -> Iterator[Callable[[], dict[str
         consumer.close()
 
 
+class Sharers:
+    """What payments lead to about shared devices and addresses: how many risk signals are written."""
+
+    def __init__(self, updates: list[dict[str, Any]]) -> None:
+        self._opened = {one["account"]: epoch_ms(one["opened"]) for one in updates if "opened" in one}
+        self._sharing = [Sharing(SharingLimits(), midnights("Asia/Shanghai")) for _ in range(PARTITIONS)]
+        self.written = 0
+
+    @staticmethod
+    def _day(ts: int) -> int:
+        return (ts + 8 * HOUR) // DAY
+
+    def see(self, row: dict[str, Any]) -> bool:
+        """Whether the payment makes or changes a signal."""
+        if row.get("payer_kind") not in (None, "account"):
+            return False
+        before = self.written
+        account, ts = row["account"], row["ts"]
+        opened = self._opened.get(account, ts + 1)
+        for kind, field in (("device", "device_id"), ("ip", "ip")):
+            if row.get(field):
+                known = self._day(opened) if opened <= ts else None
+                sighting = Sighting(f"{kind}:{row[field]}", account, ts, self._day(ts), known)
+                owner = self._sharing[murmur2_partition(sighting.key.encode(), PARTITIONS)]
+                self.written += len(owner.see(sighting))
+        return self.written > before
+
+
 def decide_live(
     kafka: Kafka, environment: Env, running: Worker, history: Path, accounts: Path
 ) -> list[dict[str, Any]]:
@@ -93,10 +134,7 @@ def decide_live(
     assert first is not None
     updates = list(account_updates(accounts, first))
     kafka.send(topics.account_updates, [(one["account"], orjson.dumps(one)) for one in updates])
-    deadline = time.monotonic() + 60
-    while running.metric("stream_guard_state_rows") < len(updates):
-        assert time.monotonic() < deadline, "the account facts were not taken in within 60 s"
-        time.sleep(0.1)
+    wait_for(lambda: running.metric("stream_guard_state_rows"), len(updates))
     producer = Producer(
         {
             "bootstrap.servers": kafka.bootstrap,
@@ -106,6 +144,7 @@ def decide_live(
         }
     )
     out = []
+    sharers = Sharers(updates)
     with latest_decisions(kafka, topics.decisions) as next_one:
         for batch in source.batches():
             for row in batch.rows:
@@ -114,7 +153,11 @@ def decide_live(
                 decision = next_one()
                 assert decision["event_id"] == row["event_id"]
                 out.append(decision)
+                if sharers.see(row):
+                    # In flight until what it led to has gone round.
+                    wait_for(lambda: running.metric("stream_guard_signal_records_total"), sharers.written)
     producer.flush(10)
+    assert running.metric("stream_guard_signal_records_total") == sharers.written > 20
     return out
 
 
@@ -149,6 +192,8 @@ def test_live_and_backtest_decide_the_same(
         "STREAM_GUARD_MODELS__ANOMALY": str(anomaly),
         # Nothing is gained by gathering a single payment.
         "STREAM_GUARD_CONSUMER__GATHER_MS": "0",
+        # What is learned of shared devices goes round by two flushes.
+        "STREAM_GUARD_STATE__FLUSH_INTERVAL_S": "0.25",
     }
     with worker(environment) as running:
         live = decide_live(kafka, environment, running, history, accounts)
@@ -160,7 +205,7 @@ def test_live_and_backtest_decide_the_same(
     # It must have been worth the comparison.
     rules = {reason["rule"] for one in live for reason in one["reasons"]}
     assert len(rules) >= 8
-    assert "anomaly" in rules
+    assert {"anomaly", "shared-device", "frequent-opening", "frequent-opening-payee"} <= rules
     assert {"allow", "confirm", "delay"} <= {one["action"] for one in live}
     assert sum(one["repeat"] for one in live) == len(live) - PAYMENTS
     assert any(one["repeat"] and one["action"] != "allow" for one in live)

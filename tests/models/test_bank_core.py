@@ -270,6 +270,24 @@ FIRES: dict[str, tuple[Row, Row, float, str]] = {
         54.375,
         "8,000 of this payment comes from a listed account, by unknown",
     ),
+    "shared-device": (
+        {"txn.device_shared": 75, "txn.amount": 30_000, "pair.seen_before": 0},
+        {"txn.device_shared": 0},
+        63.333333,
+        "30,000 to a new payee through a device that acts for several accounts (level 75)",
+    ),
+    "frequent-opening": (
+        {"payer.listed_sharing": 62, "txn.amount": 8_000},
+        {"txn.amount": 900},
+        57.741935,
+        "8,000 from one of several accounts opened lately behind one device (level 62)",
+    ),
+    "frequent-opening-payee": (
+        {"payee.listed_sharing": 50, "txn.amount": 8_000},
+        {"payee.listed_sharing": 0},
+        50.0,
+        "8,000 to one of several accounts opened lately behind one device (level 50)",
+    ),
     "many-in": (
         {
             "payee.in_distinct_7d": 4,
@@ -283,11 +301,11 @@ FIRES: dict[str, tuple[Row, Row, float, str]] = {
         55.0,
         "4 payers, this one new, sent 140,000 in 7 days; 1 payments out",
     ),
-    "shared-list-party": (
-        {"payee.listed_sharing": 80},
-        {"payee.listed_sharing": 30},
-        40.0,
-        "the payee is on a list shared by other banks (level 80)",
+    "shared-address": (
+        {"txn.ip_shared": 80, "txn.amount": 30_000, "pair.seen_before": 0},
+        {"pair.seen_before": 1},
+        55.0,
+        "30,000 to a new payee from an address that acts for several accounts (level 80)",
     ),
 }
 

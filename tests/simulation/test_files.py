@@ -24,7 +24,7 @@ def test_the_payments_have_canonical_columns_and_labels(written: tuple[History, 
     table = pq.read_table(path)
     assert table.num_rows == len(history)
     names = "event_id ts account counterparty amount type channel payer_kind payee_kind device_id"
-    balances = "payer_balance_before payee_balance_before"
+    balances = "ip latitude longitude payer_balance_before payee_balance_before"
     assert table.column_names == f"{names} {balances} is_fraud fraud_scenario fraud_group".split()
     assert str(table.schema.field("ts").type) == "timestamp[ms, tz=UTC]"
     rows = table.to_pylist()
@@ -47,6 +47,9 @@ def test_the_file_holds_what_would_be_sent(written: tuple[History, Path, Path]) 
         "type",
         "channel",
         "device_id",
+        "ip",
+        "latitude",
+        "longitude",
         "payer_balance_before",
     ]
     rows = pq.read_table(path, columns=columns).to_pylist()

@@ -43,7 +43,7 @@ def test_payments_come_in_order_and_within_the_span(staged: History) -> None:
 
 
 def test_no_label_is_in_a_transaction(staged: History) -> None:
-    ids = {"event_id", "ts", "account", "counterparty", "device_id"}
+    ids = {"event_id", "ts", "account", "counterparty", "device_id", "ip", "latitude", "longitude"}
     known = ids | {"amount", "type", "channel", "payer_kind", "payee_kind"}
     known |= {"payer_balance_before", "payee_balance_before"}
     for message in list(staged.transactions())[::3]:

@@ -16,9 +16,10 @@ from stream_guard.detection.bank import Bank
 from stream_guard.detection.columns import payments
 from stream_guard.detection.policy import load_policy
 from stream_guard.detection.rules import check_file, compile_pack
+from stream_guard.detection.sharing import Raised
 from stream_guard.detection.signals import Signal
 from stream_guard.detection.state import Context, PartitionState
-from stream_guard.detection.vocabulary import RuleState
+from stream_guard.detection.vocabulary import RuleState, SignalSource
 from stream_guard.events import (
     AccountUpdate,
     RiskSignal,
@@ -32,6 +33,10 @@ from stream_guard.simulation.stream import programme
 ROOT = Path(__file__).parents[2]
 SECONDS = 20.0
 BATCH = 500
+
+
+SHARING_MS = 2_500
+"""From a payment until what its device has led to is in force: two flushes, and the way of the signal."""
 
 
 class Worker:
@@ -50,6 +55,7 @@ class Worker:
         self.decisions: dict[str, dict[str, Any]] = {}
         self.warned: dict[str, str] = {}
         self.refused: Counter[str] = Counter()
+        self.raised: list[tuple[int, Raised]] = []
 
     def update(self, value: bytes) -> None:
         fact = parse_account_update(value)
@@ -68,12 +74,28 @@ class Worker:
             ),
         )
 
+    def share(self, now_ms: int) -> None:
+        """Let in force what was raised long enough ago."""
+        while self.raised and self.raised[0][0] <= now_ms:
+            _, (key, signal, _) = self.raised.pop(0)
+            if signal is None:
+                self.context.signals.withdraw(key)
+            elif self.context.signals.source_of(key) in (None, SignalSource.SHARING):
+                self.context.signals.put(key, signal)
+
     def pay(self, values: list[bytes], now_ms: int) -> None:
+        self.share(now_ms)
         events, _, invalid = parse_transactions(values)
         columns, unusable = payments(
             events, list(range(len(events))), [now_ms] * len(events), None, None, self.context.bank, now_ms
         )
         legs, too_late = pipeline.payer_leg(columns, 0, self.state)
+        gone = {rejection.index for rejection in unusable}
+        accepted = [event for i, event in enumerate(events) if i not in gone]
+        late = {rejection.index for rejection in too_late}
+        counted = [event for i, event in enumerate(accepted) if i not in late]
+        for sighting in pipeline.sightings(counted, legs, self.state):
+            self.raised += [(now_ms + SHARING_MS, raised) for raised in self.state.sharing.see(sighting)]
         decided = pipeline.payee_leg(legs, self.state, now_ms)
         for rejection in [*invalid, *unusable, *too_late, *decided.refused]:
             self.refused[rejection.reason] += 1
@@ -105,7 +127,7 @@ def watched(request: pytest.FixtureRequest) -> tuple[History, Worker, Counter[st
     """A history and 20 live seconds, at midnight and by day; the rules that fired before the live part."""
     seed, now_ms = request.param
     plays = programme(SECONDS, seed)
-    history = generate(seed, now_ms, accounts=400, activity=0.4, live=[name for _, name in plays])
+    history = generate(seed, now_ms, accounts=650, activity=0.4, live=[name for _, name in plays])
     worker = Worker()
     for update in history.account_updates():
         worker.update(orjson.dumps(update))

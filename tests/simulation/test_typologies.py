@@ -22,7 +22,13 @@ def seen_in(history: History, placed: Placed, messages: list[dict[str, Any]]) ->
     names = {str(history.bank.names[row]) for row in members(placed) if history.bank.party[row] <= 2}
     paid = [
         triggers.Paid(
-            m["ts"] / 1000, m["account"], m["counterparty"], m["amount"], m.get("payer_balance_before")
+            m["ts"] / 1000,
+            m["account"],
+            m["counterparty"],
+            m["amount"],
+            m.get("payer_balance_before"),
+            m.get("device_id"),
+            (m["latitude"], m["longitude"]) if "latitude" in m else None,
         )
         for m in messages
         if m["account"] in names or m["counterparty"] in names
@@ -83,37 +89,48 @@ def test_an_episode_compressed_into_live_seconds_meets_the_trigger_of_its_typolo
 
 
 @pytest.mark.parametrize("name", LOOK_ALIKES)
-def test_a_look_alike_is_innocent_and_meets_the_trigger_it_looks_like(
-    name: str, staged: History, transactions: list[dict[str, Any]]
+def test_a_look_alike_is_innocent(name: str, staged: History) -> None:
+    assert not of(staged, name).episode.fraud
+
+
+@pytest.mark.parametrize(
+    ("name", "looks_like"),
+    [
+        ("salary-run", "one-in-many-out"),
+        ("shop-takings", "many-in-one-out"),
+        ("house-purchase", "drain"),
+        ("bonus-saved", "rapid-in-out"),
+        ("swept-account", "mirror-pass-through"),
+        ("supplier-run", "divergence"),
+        ("new-kitchen", "ants-moving-house"),
+        ("deposit-and-rent", "similar-payments"),
+        ("bill-shared", "small-tries"),
+        ("new-telephone", "details-changed"),
+        ("back-from-abroad", "dormant-wakes"),
+        ("savings-moved", "dormant-wakes"),
+        ("family-tablet", "shared-device"),
+    ],
+)
+def test_a_look_alike_meets_the_bare_trigger_it_looks_like(
+    name: str, looks_like: str, staged: History, transactions: list[dict[str, Any]]
 ) -> None:
-    looks_like = {
-        "salary-run": "one-in-many-out",
-        "shop-takings": "many-in-one-out",
-        "house-purchase": "rapid-in-out",
-        "deposit-and-rent": "similar-payments",
-        "late-worker": "night-out-of-habit",
-        "new-telephone": "details-changed",
-        "moved-here": "new-account-high-turnover",
-        "care-home": "elder-stranger-large",
-    }
-    placed = of(staged, name)
-    assert not placed.episode.fraud
-    assert set(triggers.TRIGGERS[looks_like[name]](seen_in(staged, placed, transactions)))
+    assert set(triggers.TRIGGERS[looks_like](seen_in(staged, of(staged, name), transactions)))
 
 
 def test_every_typology_has_a_number_of_the_catalogue_and_a_trigger() -> None:
     numbers = [number for number, _ in TYPOLOGIES.values()]
-    assert len(set(numbers)) == len(numbers)
-    assert set(numbers) <= set(range(1, 24))
+    assert set(numbers) == set(range(1, 24))
     assert set(triggers.TRIGGERS) == set(TYPOLOGIES)
 
 
 def test_frauds_have_mules_and_no_account_plays_twice(staged: History) -> None:
     taken: set[int] = set()
     for placed in staged.episodes:
+        name = placed.episode.typology
         own = {row for row in members(placed) if staged.bank.party[row] <= 2}
         assert not own & taken
         taken |= own
         if placed.episode.fraud:
-            assert Role.MULE in placed.episode.roles.values()
+            # A copied card pays stores, which are no accounts.
+            assert Role.MULE in placed.episode.roles.values() or name == "impossible-travel"
             assert set(placed.episode.roles) <= own

@@ -25,6 +25,8 @@ class Paid:
     payee: str
     amount: float
     payer_balance: float | None = None
+    device: str | None = None
+    place: tuple[float, float] | None = None
 
 
 @dataclass
@@ -208,6 +210,61 @@ def divergence(seen: Seen) -> Iterator[str]:
             yield p.payer
 
 
+def mirror_pass_through(seen: Seen) -> Iterator[str]:
+    for p in seen.paid:
+        came, went = total(seen.ins(p.payer, p.ts, DAY)), total(seen.outs(p.payer, p.ts, DAY))
+        if came >= 50_000 and abs(came - went) < 0.01 * (came + went):
+            yield p.payer
+
+
+def shared_device(seen: Seen) -> Iterator[str]:
+    for p in seen.paid:
+        week = [q for q in seen.paid if p.ts - 7 * DAY < q.ts <= p.ts and q.device == p.device]
+        if p.device is not None and len({q.payer for q in week}) >= 3:
+            yield p.payer
+
+
+def collection_account(seen: Seen) -> Iterator[str]:
+    for p in seen.paid:
+        same = [q for q in seen.ins(p.payee, p.ts, 7 * DAY) if q.device == p.device]
+        if p.device is not None and len({q.payer for q in same}) >= 3 and total(same) >= 300_000:
+            yield p.payee
+
+
+def frequent_opening(seen: Seen) -> Iterator[str]:
+    for p in seen.paid:
+        behind = {q.payer for q in seen.paid if q.device == p.device and q.ts <= p.ts}
+        young = {a for a in behind if p.ts - 30 * DAY < seen.opened.get(a, 0)}
+        if p.device is not None and len(young) >= 3:
+            yield from young
+
+
+def impossible_travel(seen: Seen) -> Iterator[str]:
+    for p in seen.paid:
+        for q in seen.before(p):
+            if q.payer == p.payer and q.place is not None and p.place is not None:
+                # Degrees of latitude are 111 km, of longitude here 80 to 105.
+                km = 80 * (abs(p.place[0] - q.place[0]) + abs(p.place[1] - q.place[1])) / 2**0.5
+                if km > 900 * (p.ts - q.ts) / HOUR and km > 100:
+                    yield p.payer
+
+
+def tainted_funds(seen: Seen) -> Iterator[str]:
+    for p in seen.paid:
+        for q in seen.outs(p.payer, p.ts, DAY):
+            if q.payer in seen.listed:
+                yield q.payee
+        if any(q.payer in seen.listed for q in seen.ins(p.payer, p.ts, DAY)):
+            yield p.payee
+
+
+def small_tries(seen: Seen) -> Iterator[str]:
+    for p in seen.paid:
+        small = [q for q in seen.outs(p.payer, p.ts, HOUR) if q.amount <= 500]
+        if len(small) >= 4 and len({q.payee for q in small}) >= 3:
+            yield p.payer
+
+
 TRIGGERS: dict[str, Callable[[Seen], Iterator[str]]] = {
     function.__name__.replace("_", "-"): function
     for function in (
@@ -228,5 +285,12 @@ TRIGGERS: dict[str, Callable[[Seen], Iterator[str]]] = {
         drain,
         far_above_habit,
         divergence,
+        mirror_pass_through,
+        shared_device,
+        collection_account,
+        frequent_opening,
+        impossible_travel,
+        tainted_funds,
+        small_tries,
     )
 }

@@ -1,4 +1,4 @@
-"""Mule accounts through which money passes: typologies 1, 2, 3 and 11."""
+"""Mule accounts through which money passes: typologies 1, 2, 3, 11 and 20."""
 
 from __future__ import annotations
 
@@ -68,3 +68,16 @@ def two_way_churning(cast: Cast) -> Episode:
             Step(*back, round(amount * cast.rng.uniform(0.98, 1.0), 2), (turn * 20 + 7) * HOUR, 2 * turn + 1)
         )
     return Episode("two-way-churning", tuple(steps), {one: Role.MULE, other: Role.MULE})
+
+
+def mirror_pass_through(cast: Cast) -> Episode:
+    """What comes into an account leaves it to the cent, several times a day; it never holds anything."""
+    mule = cast.person()
+    steps = []
+    for turn in range(3):
+        sum_ = cast.amount(28_000, 44_000)
+        at = turn * 5 * HOUR
+        # Its balance is next to nothing whenever the bank looks.
+        steps.append(Step(cast.outside(), mule, sum_, at, 2 * turn))
+        steps.append(Step(mule, cast.outside(), sum_, at + 2 * HOUR, 2 * turn + 1, payer_balance=sum_ + 40.0))
+    return Episode("mirror-pass-through", tuple(steps), {mule: Role.MULE})

@@ -1,8 +1,9 @@
-"""Accounts that somebody else has got hold of: typologies 5, 8, 12, 17 and 18."""
+"""Accounts that somebody else has got hold of: typologies 5, 8, 12, 17, 18 and 22."""
 
 from __future__ import annotations
 
 from stream_guard.detection.vocabulary import Role
+from stream_guard.simulation.bank import CITIES
 from stream_guard.simulation.scene import HOUR, MINUTE, Cast, Change, Episode, Step
 
 
@@ -48,3 +49,34 @@ def far_above_habit(cast: Cast) -> Episode:
     victim, mule = cast.person(), cast.person()
     step = Step(victim, mule, cast.amount(60_000, 95_000), 0, 0)
     return Episode("far-above-habit", (step,), {victim: Role.VICTIM, mule: Role.MULE})
+
+
+def small_tries(cast: Cast) -> Episode:
+    """Somebody with a stolen password tries out what goes through: small payments to five strangers."""
+    victim, mules = cast.person(), cast.persons(5)
+    steps = [Step(victim, mule, cast.amount(1, 90, 1), n * 6 * MINUTE, n) for n, mule in enumerate(mules)]
+    return Episode("small-tries", tuple(steps), {victim: Role.VICTIM} | dict.fromkeys(mules, Role.MULE))
+
+
+def impossible_travel(cast: Cast) -> Episode:
+    """A card is used at home, and half an hour later its copy a thousand kilometres away."""
+    victim = cast.person()
+    home = int(cast.bank.home[victim])
+    here, there = CITIES[home], CITIES[(home + 1) % len(CITIES)]
+    return Episode(
+        "impossible-travel",
+        (
+            Step(victim, cast.outside(), cast.amount(60, 200, 1), 0, 0, "purchase", "card", place=here),
+            Step(
+                victim,
+                cast.outside(),
+                cast.amount(2_000, 4_000),
+                30 * MINUTE,
+                1,
+                "purchase",
+                "card",
+                place=there,
+            ),
+        ),
+        {victim: Role.VICTIM},
+    )

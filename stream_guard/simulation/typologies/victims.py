@@ -1,4 +1,4 @@
-"""Honest people who are talked into paying: typologies 13 and 16."""
+"""Honest people who are talked into paying: typologies 13, 16 and 23."""
 
 from __future__ import annotations
 
@@ -24,5 +24,21 @@ def listed_counterparty(cast: Cast) -> Episode:
             Step(listed, cast.outside(), round(sum_ * 0.6, 2), 2 * HOUR, 1),
         ),
         {victim: Role.VICTIM, listed: Role.MULE},
+        listings=(Listing(listed, "police", 100, "account named in a reported case"),),
+    )
+
+
+def tainted_funds(cast: Cast) -> Episode:
+    """A listed account pays what it took to a second one, and that a third, before it leaves the bank."""
+    listed, second, third = cast.persons(3)
+    sum_ = cast.amount(38_000, 49_000)
+    return Episode(
+        "tainted-funds",
+        (
+            Step(listed, second, sum_, 0, 0),
+            Step(second, third, round(sum_ * 0.95, 2), 2 * HOUR, 1),
+            Step(third, cast.outside(), round(sum_ * 0.9, 2), 5 * HOUR, 2),
+        ),
+        dict.fromkeys([listed, second, third], Role.MULE),
         listings=(Listing(listed, "police", 100, "account named in a reported case"),),
     )
