@@ -8,11 +8,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stream_guard.cli.common import Exit
 from stream_guard.detection.hashing import murmur2_partition
-from tests.kafka.bank import SHARED, payment, settle, wires, write
+from stream_guard.streaming import legs as frames
+from tests.kafka.bank import SHARED, Wire, payment, settle, wires, write
 from tests.kafka.broker import free_port
 from tests.kafka.harness import Env, Kafka, Worker, settings_of
 
@@ -37,7 +39,7 @@ def says_so(said: str) -> bool:
     return "Traceback" not in said
 
 
-@pytest.mark.parametrize("what", ["missing", "unequal", "unreachable"])
+@pytest.mark.parametrize("what", ["missing", "unequal", "uncompacted", "unreachable", "locked"])
 def test_what_is_wrong_with_the_cluster_is_said_at_the_start(kafka: Kafka, worker: Start, what: str) -> None:
     environment = {**kafka.topics(partitions=PARTITIONS), **SHARED}
     if what == "missing":
@@ -48,6 +50,21 @@ def test_what_is_wrong_with_the_cluster_is_said_at_the_start(kafka: Kafka, worke
         kafka.topic(other, 3, cleanup_policy="compact")
         environment["STREAM_GUARD_TOPICS__ACCOUNT_UPDATES"] = other
         sentence, expected = f"'{other}' has 3 partitions where 2 are wanted", Exit.REFUSED
+    elif what == "uncompacted":
+        state = settings_of(environment).topics.state
+        kafka.configure(state, cleanup_policy="delete")
+        sentence, expected = (
+            "so rows not written for a while vanish: set cleanup.policy=compact",
+            Exit.REFUSED,
+        )
+    elif what == "locked":
+        # The broker speaks plaintext here: a client that brings a password finds nobody to take it.
+        environment |= {
+            "STREAM_GUARD_SECURITY__PROTOCOL": "SASL_SSL",
+            "STREAM_GUARD_SECURITY__USERNAME": "worker",
+            "STREAM_GUARD_SECURITY__PASSWORD": "wrong",
+        }
+        sentence, expected = "check the port and the security settings", Exit.BROKER
     else:
         environment["STREAM_GUARD_BROKER"] = f"127.0.0.1:{free_port()}"
         sentence, expected = "No Kafka broker answers", Exit.BROKER
@@ -55,6 +72,56 @@ def test_what_is_wrong_with_the_cluster_is_said_at_the_start(kafka: Kafka, worke
     assert code == expected, said
     assert sentence in said
     assert says_so(said)
+
+
+@pytest.mark.parametrize("what", ["pack", "setting", "file"])
+def test_what_is_wrong_with_the_settings_is_said_before_any_broker_is_asked(
+    kafka: Kafka, worker: Start, tmp_path: Path, what: str
+) -> None:
+    environment: Env = {**kafka.topics(partitions=PARTITIONS), **SHARED}
+    if what == "pack":
+        broken = tmp_path / "broken.yaml"
+        broken.write_text(settings_of(environment).models.pack.read_text().replace("when:", "whn:", 1))
+        environment["STREAM_GUARD_MODELS__PACK"] = str(broken)
+        sentence = "broken.yaml"
+    elif what == "setting":
+        environment["STREAM_GUARD_POLICY__DEADLINE_MS"] = "soon"
+        sentence = "STREAM_GUARD_POLICY__DEADLINE_MS: must be a valid integer"
+    else:
+        environment["STREAM_GUARD_MODELS__POLICY"] = str(tmp_path / "nowhere.yaml")
+        sentence = "nowhere.yaml"
+    code, said = refusal(worker, environment)
+    assert code == Exit.USAGE, said
+    assert sentence in said
+    assert says_so(said)
+
+
+def test_a_leg_that_is_gone_stops_its_partition_with_what_to_do(kafka: Kafka, worker: Start) -> None:
+    environment: Env = {**kafka.topics(partitions=1), **SHARED}
+    topics = settings_of(environment).topics
+    with worker(environment) as running:
+        write(kafka, wires(topics.transactions, [payment("e1", NOON, "A1", "B1", 10.0)]))
+        settle(1, running)
+        (leg,) = kafka.read(topics.legs)
+        # What a worker sent before it died: two legs, of which the broker has lost the first.
+        running.child.send(signal.SIGSTOP)
+        lost = leg_after(leg.value(), offset=2, previous=1)
+        write(kafka, [Wire(topics.legs, None, lost, 0)])
+        before = running.child.log.stat().st_size
+        running.child.send(signal.SIGCONT)
+        code = running.child.wait(ENDS_WITHIN_S)
+        said = running.child.log.read_text()[before:]
+    assert code == Exit.REFUSED, said
+    assert "leg" in said
+    assert says_so(said)
+
+
+def leg_after(frame: bytes, offset: int, previous: int) -> bytes:
+    """The leg of a later payment, which names the one sent before it."""
+    legs = frames.decode([frame])
+    assert legs is not None
+    changed = legs._replace(offset=np.array([offset]), previous=np.array([previous]))
+    return frames.encode(changed, np.flatnonzero(~np.isnan(legs.block[0])))
 
 
 def test_records_lost_to_retention_other_parties_and_a_topic_made_anew_are_refused(
