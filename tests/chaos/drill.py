@@ -72,6 +72,8 @@ class Drill:
     resent, refused
         What the scenario writes beside the history, for the verifier: ids of payments it sends once more,
         places of records that must become dead letters.
+    produced_ms
+        When each payment of the history was sent; 0 while it was not.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class Drill:
         self.resent: set[str] = set()
         self.refused: set[Place] = set()
         self.sent = 0
-        self._produced = np.zeros(len(self.history.payments))
+        self.produced_ms = np.zeros(len(self.history.payments))
         self._refused: list[KafkaError] = []
         self._producer = Producer(
             {
@@ -125,7 +127,7 @@ class Drill:
         """Write the next payments of the history; returns when they are handed to the client."""
         part = self.history.payments.iloc[self.sent : self.sent + count]
         for number, payment in enumerate(part.to_dict("records"), self.sent):
-            self._produced[number] = now = now_ms()
+            self.produced_ms[number] = now = now_ms()
             self.write(payment["account"], orjson.dumps(payment), now)
         self.sent += len(part)
 
@@ -290,7 +292,7 @@ class Drill:
         for instance in list(self.workers):
             self.terminate(instance)
         self.faults = faults  # the end is no fault
-        payments: pd.DataFrame = self.history.payments.assign(produced=self._produced)
+        payments: pd.DataFrame = self.history.payments.assign(produced=self.produced_ms)
         sent = Sent(
             payments,
             probes,
