@@ -49,7 +49,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     chosen = config.getoption("--seed", None)
     config.stash[SEED] = random.SystemRandom().randrange(1_000_000) if chosen is None else chosen
-    config.stash[ROWS] = []
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -60,16 +59,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    rows = config.stash[ROWS]
-    if rows:
+    if ROWS in config.stash:
         terminalreporter.section("chaos")
         terminalreporter.write_line(f"seed {config.stash[SEED]}")
-        terminalreporter.write_line(table(rows))
+        terminalreporter.write_line(table(config.stash[ROWS]))
 
 
 @pytest.fixture(scope="session")
 def scale(pytestconfig: pytest.Config) -> Scale:
     """Quick or full, and the seed."""
+    pytestconfig.stash[ROWS] = []
     return Scale(bool(pytestconfig.getoption("--full", False)), pytestconfig.stash[SEED])
 
 
