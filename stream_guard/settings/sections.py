@@ -266,6 +266,8 @@ class Log(Section):
 
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["plain", "json"] = "plain"
+    pseudonym_key_file: ExistingFile | None = None
+    """Key of the pseudonyms under which accounts stand in the log; a random one where absent."""
 
 
 class Retention(Section):

@@ -21,7 +21,13 @@ EXIT_SETTINGS = 2
 EXIT_REFUSED = 4
 """The state or the topics are not what they must be; restarting alone will not help."""
 
-CAUSES = {EXIT_FATAL: Cause.FAILED, EXIT_REFUSED: Cause.REFUSED}
+EXIT_FENCED = 5
+"""Another process owns a partition of ours: two under one instance_id, or one that stood still for long."""
+
+EXIT_DEAD_LETTER = 6
+"""A dead letter could not be written: to go on would lose the record that it is about."""
+
+CAUSES = {EXIT_REFUSED: Cause.REFUSED, EXIT_FENCED: Cause.FENCED}
 
 _note: Callable[[Cause], None] | None = None
 
@@ -32,7 +38,7 @@ def note_with(note: Callable[[Cause], None]) -> None:
     _note = note
 
 
-def die(reason: str, code: int = EXIT_FATAL, cause: Cause | None = None) -> NoReturn:
+def die(reason: str, code: int = EXIT_FATAL) -> NoReturn:
     """End this process now, without any shutdown of Faust's.
 
     A regular shutdown would commit offsets of work that was never sent: seen with back-pressure and
@@ -40,7 +46,7 @@ def die(reason: str, code: int = EXIT_FATAL, cause: Cause | None = None) -> NoRe
     """
     logger.critical("fatal: %s", reason)
     if _note is not None:
-        _note(cause or CAUSES[code])
+        _note(CAUSES.get(code, Cause.FAILED))
     for handler in logging.getLogger().handlers:
         handler.flush()
     sys.stdout.flush()

@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import orjson
 
-from stream_guard.detection.row_store import PackedRows
+from stream_guard.detection.row_store import PackedRows, RowRefused
+from stream_guard.streaming.logs import pseudonym
 from stream_guard.streaming.partition import DETECTORS_KEY, META_KEY, Partition
 from stream_guard.streaming.state import Item, StateRefused
 
@@ -96,8 +97,10 @@ class Loading:
         try:
             take(stored)
         except ValueError as error:
-            number = self.partition.number
-            raise StateRefused(f"the state of partition {number} cannot be read: {error}") from error
+            whose = f" ({pseudonym(error.account)})" if isinstance(error, RowRefused) else ""
+            raise StateRefused(
+                f"the state of partition {self.partition.number} cannot be read: {error}{whose}"
+            ) from error
 
 
 def _under(prefix: bytes, items: Mapping[bytes, bytes | None]) -> list[tuple[bytes, bytes]]:

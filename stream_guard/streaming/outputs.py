@@ -53,14 +53,14 @@ class Outputs:
     may_send
         Awaited before each batch leaves: returns at once while this process holds its lease.
     on_failure
-        Called with the error of a delivery that failed for good. It is expected not to return.
+        Called with the topic and the error of a delivery that failed for good; not expected to return.
     """
 
     def __init__(
         self,
         producer: Producer,
         may_send: Callable[[], Any],
-        on_failure: Callable[[BaseException], None],
+        on_failure: Callable[[str, BaseException], None],
     ) -> None:
         self._producer = producer
         self._may_send = may_send
@@ -115,19 +115,19 @@ class Outputs:
                 pending = lane.popleft()
                 pending.builder.close()
                 sent = await self._producer.send_batch(pending.builder, topic, partition=partition)
-                sent.add_done_callback(partial(self._delivered, pending))
+                sent.add_done_callback(partial(self._delivered, topic, pending))
         except asyncio.CancelledError:
             raise
         except Exception as error:  # whatever it is, a record would be missing
-            self._on_failure(error)
+            self._on_failure(topic, error)
         finally:
             self._tasks.pop(target, None)
 
-    def _delivered(self, pending: _Pending, future: asyncio.Future[Any]) -> None:
+    def _delivered(self, topic: str, pending: _Pending, future: asyncio.Future[Any]) -> None:
         self.queued_bytes -= pending.size
         error = asyncio.CancelledError() if future.cancelled() else future.exception()
         if error is not None:
-            self._on_failure(error)
+            self._on_failure(topic, error)
         else:
             self._undelivered.discard(pending.delivery)
             pending.delivery.set_result(None)

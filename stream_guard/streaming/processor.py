@@ -18,11 +18,11 @@ from typing import Any
 from faust.types import TP
 
 from stream_guard.metrics import Metrics
-from stream_guard.streaming.fatal import EXIT_REFUSED, die
+from stream_guard.streaming.fatal import EXIT_FENCED, EXIT_REFUSED, die
 from stream_guard.streaming.handlers import Handlers
-from stream_guard.streaming.last_exit import Cause
 from stream_guard.streaming.lease import Lease
 from stream_guard.streaming.legs import ForeignFrame
+from stream_guard.streaming.logs import described
 from stream_guard.streaming.outputs import Outputs
 from stream_guard.streaming.partition import Flush, LegGap, Partition
 from stream_guard.streaming.recovery import recover
@@ -115,7 +115,7 @@ class Processor:
             die(str(refusal), EXIT_REFUSED)
         except Exception as error:
             logger.exception("opening the assigned partitions failed")
-            die(f"opening the assigned partitions failed: {error!r}")
+            die(f"opening the assigned partitions failed: {described(error)}")
 
     async def _reassign_or_raise(self, assignment: set[TP]) -> dict[TP, int]:
         asked_at = self._lease.now()
@@ -242,10 +242,10 @@ class Processor:
         try:
             return await self._flush(partition)
         except Fenced as fenced:
-            die(f"fenced: {fenced}. {WHY_FENCED}", cause=Cause.FENCED)
+            die(f"fenced: {fenced}. {WHY_FENCED}", EXIT_FENCED)
         except Exception as error:
             logger.exception("a flush failed")
-            die(f"a flush failed: {error!r}")
+            die(f"a flush failed: {described(error)}")
 
     async def _flush(self, partition: Partition) -> bool:
         """Make everything applied so far durable; False: put off, because the lease was lost meanwhile."""
@@ -340,7 +340,7 @@ class Processor:
             die(str(refusal), EXIT_REFUSED)
         except BaseException as error:
             logger.exception("a batch of %s-%d was interrupted", topic, partition.number)
-            die(f"a batch of {topic}-{partition.number} was interrupted after it began: {error!r}")
+            die(f"a batch of {topic}-{partition.number} was interrupted after it began: {described(error)}")
         partition.advance(topic, max(end, partition.applied[topic]))
         partition.ends[topic] = max(end, partition.ends.get(topic, 0))
 

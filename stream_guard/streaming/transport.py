@@ -305,9 +305,18 @@ class Consumer(FaustConsumer):
         """The Kafka client behind it."""
         return self._thread._ensure_consumer()
 
-    def waiting(self, tp: TP, applied: int) -> int | None:
+    def waiting(self, tp: TP, applied: int, end: int) -> int | None:
         """Records of `tp` that are not applied: handed out already, or still in the log; None: unknown.
 
+        Parameters
+        ----------
+        tp, applied
+            Which partition, and how far it is applied.
+        end
+            Where the log ended when a broker was last asked; the client itself knows of what it fetched.
+
+        Notes
+        -----
         The end of the log alone does not tell, because a transaction ends with a record that nobody is ever
         handed; Kafka's own position moves past it.
         """
@@ -316,10 +325,11 @@ class Consumer(FaustConsumer):
         if assigned not in kafka.assignment():
             return None
         state = kafka._subscription.subscription.assignment.state_value(assigned)
-        if state.highwater is None or not state.has_valid_position:
+        if not state.has_valid_position or (state.highwater is None and not end):
             return None
         handed_out = self._position.get(tp, applied)
-        return max(0, handed_out - applied) + max(0, int(state.highwater - state.position))
+        ahead = max(int(state.highwater or 0), end) - int(state.position)
+        return max(0, handed_out - applied) + max(0, ahead)
 
     def backlog(self, topic: str) -> int:
         """Records of `topic` in the log that this process has not been handed yet."""

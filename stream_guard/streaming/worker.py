@@ -10,11 +10,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import aiokafka
 import faust
 import uvloop
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from stream_guard import __version__
@@ -28,7 +30,7 @@ from stream_guard.metrics import Metrics
 from stream_guard.settings import Settings
 from stream_guard.streaming.app import build_app
 from stream_guard.streaming.dead_letters import dead_letter
-from stream_guard.streaming.fatal import EXIT_SETTINGS, die, note_with
+from stream_guard.streaming.fatal import EXIT_DEAD_LETTER, EXIT_SETTINGS, die, note_with
 from stream_guard.streaming.gather import Gather
 from stream_guard.streaming.handlers import Handlers, TopicNames
 from stream_guard.streaming.health import HealthServer, Verdict
@@ -36,6 +38,7 @@ from stream_guard.streaming.kafka_state import KafkaState
 from stream_guard.streaming.last_exit import Cause, LastExit
 from stream_guard.streaming.lease import Lease
 from stream_guard.streaming.light_records import use_light_records
+from stream_guard.streaming.logs import configure_logging, described
 from stream_guard.streaming.originals import KafkaOriginals
 from stream_guard.streaming.outputs import MAX_BATCH_BYTES, Outputs
 from stream_guard.streaming.partition import Partition
@@ -46,6 +49,7 @@ from stream_guard.streaming.snapshotter import Snapshotter
 from stream_guard.streaming.state import MemoryState, Record, StateBackend
 from stream_guard.streaming.topics import partition_counts
 from stream_guard.streaming.transport import Consumer
+from stream_guard.streaming.watchdog import Watchdog
 from stream_guard.warm_up import warm_up
 
 logger = logging.getLogger(__name__)
@@ -63,6 +67,9 @@ STALLED_AFTER_S = 30.0
 """/healthz fails when there is lag and nothing has become durable for that long: three leases."""
 
 COMMIT_AGE_EVERY_S = 1.0
+
+ASK_EVERY_S = 5.0
+"""Between two questions how far the logs go: a stall is seen that much later at most."""
 
 
 class Worker:
@@ -95,6 +102,7 @@ class Worker:
         self.metrics = self._metrics()
         self.lease = Lease(settings.state.lease_s, time.monotonic)
         self.stop = asyncio.Event()
+        self.ends: dict[TP, int] = {}
         self.processor: Processor
         self.app: faust.App
         self.reader: SignalReader
@@ -141,7 +149,7 @@ class Worker:
             max_request_size=MAX_BATCH_BYTES + 100_000,
         )
         await producer.start()
-        outputs = Outputs(producer, self.lease.wait, _failed_delivery)
+        outputs = Outputs(producer, self.lease.wait, self._failed_delivery)
         backend = self._backend(outputs)
         self.processor = self._processor(outputs, backend)
         self.processor.snapshots = self.snapshots
@@ -156,7 +164,14 @@ class Worker:
             self._connection,
             lambda number, record: self._apply_signal(outputs, number, record),
         )
-        tasks = [asyncio.create_task(self.reader.run()), asyncio.create_task(self._watch())]
+        tasks = [
+            asyncio.create_task(self.reader.run()),
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._ask_for_ends()),
+        ]
+        watchdog = Watchdog(int(STALLED_AFTER_S), die)
+        watchdog.start()
+        tasks.append(asyncio.create_task(_beat(watchdog)))
         if self.snapshots is not None:
             snapshotter = Snapshotter(
                 self.snapshots,
@@ -170,6 +185,7 @@ class Worker:
             return await self._serve(tasks)
         finally:
             await self._end(outputs, backend, producer, health, tasks)
+            watchdog.stop()
             last_exit.end(Cause.STOPPED)
 
     # -- parts --------------------------------------------------------------------------------------------
@@ -302,7 +318,7 @@ class Worker:
         stopped.cancel()
         for task in tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
-                die(f"a task of the worker failed: {task.exception()!r}")
+                die(f"a task of the worker failed: {described(task.exception())}")
         return 0
 
     async def _end(
@@ -328,7 +344,7 @@ class Worker:
         while True:
             await asyncio.sleep(COMMIT_AGE_EVERY_S)
             if self.app.should_stop and not self.stop.is_set():
-                die(f"Faust stopped by itself: {self.app.crash_reason!r}")
+                die(f"Faust stopped by itself: {described(self.app.crash_reason)}")
             self.metrics.commit_age.set(self.lease.now() - self.processor.last_durable)
             self.metrics.progress_age.set(self.lease.now() - self.processor.last_progress)
             for source, count in self.context.signals.by_source().items():
@@ -336,9 +352,22 @@ class Worker:
             for partition in self.processor.partitions():
                 self._refresh_ends(partition)
 
+    async def _ask_for_ends(self) -> None:
+        """Ask the brokers how far the logs go: a consumer that fetches nothing any more does not know."""
+        while True:
+            await asyncio.sleep(ASK_EVERY_S)
+            numbers = [partition.number for partition in self.processor.partitions()]
+            tps = {TP(topic, number) for topic in self.keyed.values() for number in numbers}
+            if not tps:
+                continue
+            with suppress(KafkaError, TimeoutError):  # what they said before stands
+                bounds = await asyncio.wait_for(self._bounds(tps), ASK_EVERY_S)
+                self.ends = {tp: end for tp, (_, end) in bounds.items()}
+
     def _refresh_ends(self, partition: Partition) -> None:
         for topic, applied in partition.applied.items():
-            waiting = self._consumer.waiting(TP(topic, partition.number), applied)
+            tp = TP(topic, partition.number)
+            waiting = self._consumer.waiting(tp, applied, self.ends.get(tp, 0))
             if waiting is not None:
                 partition.ends[topic] = applied + waiting
 
@@ -370,6 +399,11 @@ class Worker:
         )
         outputs.put(topic, number % self.partitions_of[topic], None, body, tuple(headers))
         self.metrics.dead_letters.labels(source, str(rejection.reason)).inc()
+
+    def _failed_delivery(self, topic: str, error: BaseException) -> None:
+        if topic == self.settings.topics.dead_letters:
+            die(f"a dead letter could not be written to {topic}: {described(error)}", EXIT_DEAD_LETTER)
+        die(f"a delivery to {topic} failed, and a later one may have overtaken it: {described(error)}")
 
     # -- probes -------------------------------------------------------------------------------------------
 
@@ -407,6 +441,12 @@ class BrokerErrors(logging.Handler):
         self._count()
 
 
+async def _beat(watchdog: Watchdog) -> None:
+    while True:
+        watchdog.beat()
+        await asyncio.sleep(COMMIT_AGE_EVERY_S)
+
+
 async def _comes_before(step: asyncio.Task[Any], ends: set[asyncio.Task[Any]]) -> bool:
     """Wait for a step or for an end, whichever is first; raises what the step raised."""
     await asyncio.wait({step, *ends}, return_when=asyncio.FIRST_COMPLETED)
@@ -421,10 +461,6 @@ def wall_ms() -> int:
     return int(time.time() * 1000)
 
 
-def _failed_delivery(error: BaseException) -> None:
-    die(f"a delivery failed, and a later one may have overtaken it: {error!r}")
-
-
 def run_worker(settings: Settings) -> int:
     """Check, compile, run.
 
@@ -434,7 +470,8 @@ def run_worker(settings: Settings) -> int:
         Exit code: 0 after SIGTERM; 2 snapshots cannot be kept; 3 the broker cannot be reached; 4 topics or
         state are refused.
     """
-    configure_logging(settings)
+    log = settings.log
+    configure_logging(log.level, log.format, log.pseudonym_key_file)
     try:
         snapshots = snapshot_folder(settings)
     except OSError as error:
@@ -486,13 +523,3 @@ async def _main(
     snapshots: SnapshotFolder | None,
 ) -> int:
     return await Worker(settings, context, partitions_of, snapshots).run()
-
-
-def configure_logging(settings: Settings) -> None:
-    """Log to standard error; libraries only when something is wrong.
-
-    aiokafka builds debug records that nobody prints: at the default level they were 10 % of the CPU.
-    """
-    logging.basicConfig(level=settings.log.level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("aiokafka", "kafka", "faust", "mode"):
-        logging.getLogger(name).setLevel(logging.WARNING)

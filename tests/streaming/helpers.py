@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple, ParamSpec
 
-from stream_guard.streaming.last_exit import Cause
 from stream_guard.streaming.loading import Loading
 from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.state import Item, StateBackend
@@ -39,16 +38,15 @@ class LogRecord(NamedTuple):
 class Died(BaseException):
     """Stands for the end of the process: nothing may catch it and go on."""
 
-    def __init__(self, reason: str, code: int, cause: Cause | None) -> None:
+    def __init__(self, reason: str, code: int) -> None:
         super().__init__(reason)
         self.reason = reason
         self.code = code
-        self.cause = cause
 
 
-def die_in_tests(reason: str, code: int = 70, cause: Cause | None = None) -> None:
+def die_in_tests(reason: str, code: int = 70) -> None:
     """Replacement of `fatal.die`."""
-    raise Died(reason, code, cause)
+    raise Died(reason, code)
 
 
 def load(partition: Partition, items: Sequence[Item]) -> str | None:

@@ -35,13 +35,15 @@ def test_one_that_says_nothing_was_killed(tmp_path: Path) -> None:
     [
         ("die('why')", 70, Cause.FAILED),
         ("die('why', EXIT_REFUSED)", 4, Cause.REFUSED),
-        ("die('why', cause=Cause.FENCED)", 70, Cause.FENCED),
+        ("die('why', EXIT_FENCED)", 5, Cause.FENCED),
+        ("die('why', EXIT_DEAD_LETTER)", 6, Cause.FAILED),
     ],
 )
 def test_a_process_that_dies_leaves_its_cause(tmp_path: Path, call: str, code: int, cause: Cause) -> None:
     program = (
         "from pathlib import Path\n"
-        "from stream_guard.streaming.fatal import EXIT_REFUSED, die, note_with\n"
+        "from stream_guard.streaming.fatal import EXIT_DEAD_LETTER, EXIT_FENCED, EXIT_REFUSED\n"
+        "from stream_guard.streaming.fatal import die, note_with\n"
         "from stream_guard.streaming.last_exit import Cause, LastExit\n"
         f"last = LastExit(Path({str(tmp_path)!r}), 'worker-0')\n"
         "last.begin()\n"

@@ -61,7 +61,11 @@ class Sender:
         self.lease.renew(0.0)
         self.producer = FakeProducer(batch_bytes)
         self.failures: list[BaseException] = []
-        self.outputs = Outputs(self.producer, self.lease.wait, self.failures.append)
+        self.outputs = Outputs(self.producer, self.lease.wait, self._fail)
+
+    def _fail(self, topic: str, error: BaseException) -> None:
+        assert topic == "t"
+        self.failures.append(error)
 
     def put(self, value: bytes, topic: str = "t", partition: int = 0) -> asyncio.Future[None]:
         return self.outputs.put(topic, partition, b"k", value)
@@ -238,10 +242,10 @@ async def test_a_lease_that_fails_to_wait_is_told_too() -> None:
     async def broken() -> None:
         raise RuntimeError("no clock")
 
-    failures: list[BaseException] = []
-    Outputs(sender.producer, broken, failures.append).put("t", 0, None, b"1")
+    outputs = Outputs(sender.producer, broken, sender._fail)
+    outputs.put("t", 0, None, b"1")
     await turn()
-    assert [str(error) for error in failures] == ["no clock"]
+    assert [str(error) for error in sender.failures] == ["no clock"]
 
 
 @on_a_loop

@@ -12,8 +12,7 @@ from faust.types import TP
 from stream_guard.detection.state import Context, PartitionState
 from stream_guard.metrics import Metrics
 from stream_guard.streaming import processor as module
-from stream_guard.streaming.fatal import EXIT_FATAL, EXIT_REFUSED
-from stream_guard.streaming.last_exit import Cause
+from stream_guard.streaming.fatal import EXIT_FATAL, EXIT_FENCED, EXIT_REFUSED
 from stream_guard.streaming.lease import Lease
 from stream_guard.streaming.partition import LegGap, Partition
 from stream_guard.streaming.processor import CHUNK, Processor, check_bounds
@@ -778,8 +777,7 @@ async def test_a_fenced_flush_ends_the_process() -> None:
     with pytest.raises(Died, match="fenced: another process owns partition 0 now") as died:
         await rig.processor.make_durable()
     assert "another worker runs under the same instance id" in str(died.value)
-    assert died.value.code == EXIT_FATAL
-    assert died.value.cause is Cause.FENCED
+    assert died.value.code == EXIT_FENCED
 
 
 @on_a_loop

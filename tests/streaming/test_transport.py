@@ -465,17 +465,21 @@ async def test_what_waits_is_what_was_handed_out_and_what_kafka_has_not_read_yet
     tp = TopicPartition(*CASES)
     state = SimpleNamespace(highwater=None, position=9, has_valid_position=True)
     driver.thread.states[tp] = state
-    assert driver.consumer.waiting(CASES, 5) is None
+    assert driver.consumer.waiting(CASES, 5, 0) is None
     state.highwater = 9
     driver.consumer._position = {CASES: 8}
     # Offset 8 ends a transaction: nobody is ever handed it, and nobody waits for it.
-    assert driver.consumer.waiting(CASES, 8) == 0
-    assert driver.consumer.waiting(CASES, 5) == 3
+    assert driver.consumer.waiting(CASES, 8, 9) == 0
+    assert driver.consumer.waiting(CASES, 5, 0) == 3
     state.highwater = 12
-    assert driver.consumer.waiting(CASES, 5) == 6
+    assert driver.consumer.waiting(CASES, 5, 11) == 6
+    # A client that fetches nothing any more does not know of the three that a broker knows of.
+    assert driver.consumer.waiting(CASES, 5, 15) == 9
+    state.highwater = None
+    assert driver.consumer.waiting(CASES, 5, 15) == 9
     state.has_valid_position = False
-    assert driver.consumer.waiting(CASES, 5) is None
-    assert driver.consumer.waiting(TP("app-cases", 7), 0) is None
+    assert driver.consumer.waiting(CASES, 5, 15) is None
+    assert driver.consumer.waiting(TP("app-cases", 7), 0, 15) is None
 
 
 @on_a_loop

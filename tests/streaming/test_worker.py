@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,12 +14,13 @@ from faust.types import TP
 from stream_guard.detection.state import Context
 from stream_guard.detection.vocabulary import SignalSource
 from stream_guard.settings import load_settings
-from stream_guard.streaming.fatal import EXIT_FATAL, EXIT_REFUSED
+from stream_guard.streaming import worker as module
+from stream_guard.streaming.fatal import EXIT_DEAD_LETTER, EXIT_FATAL, EXIT_REFUSED, EXIT_SETTINGS
 from stream_guard.streaming.processor import Processor
-from stream_guard.streaming.worker import STALLED_AFTER_S, Worker
+from stream_guard.streaming.worker import STALLED_AFTER_S, Worker, run_worker
 from tests.detection.builders import context
 from tests.streaming.driver import TOPICS
-from tests.streaming.helpers import LogRecord, on_a_loop
+from tests.streaming.helpers import Died, LogRecord, die_in_tests, on_a_loop
 from tests.streaming.test_processor import PAYMENTS, Rig
 
 
@@ -32,8 +34,9 @@ class Waiting:
     def assignment(self) -> set[TP]:
         return self.assigned
 
-    def waiting(self, tp: Any, applied: int) -> int | None:
-        return self.records.get(tp.topic, 0)
+    def waiting(self, tp: Any, applied: int, end: int) -> int | None:
+        known = self.records.get(tp.topic, 0)
+        return None if known is None else max(known, end - applied)
 
 
 class Desk:
@@ -130,6 +133,63 @@ async def test_lag_is_what_the_consumer_still_waits_for_and_unknown_changes_noth
     desk.consumer.records = {PAYMENTS: None}
     await desk.second()
     assert partition.lag()[PAYMENTS] == 7
+
+
+@on_a_loop
+async def test_a_consumer_that_gets_nothing_is_missed_by_what_the_brokers_say() -> None:
+    desk = Desk()
+    await desk.rig.assign(0)
+    await desk.rig.give(0)
+    desk.worker.ends = {TP(PAYMENTS, 0): 4}
+    for _ in range(int(STALLED_AFTER_S) + 2):
+        await desk.second()
+    assert desk.worker.healthy().sentence.startswith("3 records wait and nothing has become durable for ")
+
+
+@on_a_loop
+async def test_a_long_recovery_that_makes_progress_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk()
+    await desk.rig.assign(0)
+    desk.consumer.records = {PAYMENTS: 5}
+    await desk.second()
+    verdicts = []
+
+    async def slowly(partition: int, start: int | None, take: Any) -> None:
+        for _ in range(10):
+            desk.rig.now += STALLED_AFTER_S / 3
+            take([])
+            verdicts.append(desk.worker.healthy().ok)
+
+    monkeypatch.setattr(desk.rig.backend, "read", slowly)
+    await desk.rig.assign(0, 1)
+    assert verdicts == [True] * 10
+    desk.rig.now += STALLED_AFTER_S + 1
+    assert not desk.worker.healthy().ok
+
+
+# -- ends ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("topic", "code"), [("dead_letters", EXIT_DEAD_LETTER), ("decisions", EXIT_FATAL)])
+def test_a_delivery_that_fails_ends_the_process_with_a_code_that_tells_which(
+    topic: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+    monkeypatch.setattr(module, "die", die_in_tests)
+    with pytest.raises(Died) as died:
+        desk.worker._failed_delivery(desk.worker.settings.topics.names[topic], OSError("no leader"))
+    assert died.value.code == code
+    assert died.value.reason.endswith("OSError: no leader")
+
+
+def test_a_folder_for_snapshots_that_cannot_be_used_is_refused_before_anything_begins(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "snapshots").touch()
+    settings = load_settings(None, {"STREAM_GUARD_DATA_DIR": str(tmp_path)})
+    assert run_worker(settings) == EXIT_SETTINGS
+    assert f"no snapshots can be kept in {tmp_path}/snapshots: Not a directory" in caplog.text
+    assert "set state.snapshot_interval_s to 0" in caplog.text
 
 
 # -- /readyz -------------------------------------------------------------------------------------------
