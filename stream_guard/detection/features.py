@@ -125,6 +125,18 @@ _EXTRAS: Final[tuple[tuple[str, Unit, str], ...]] = (
     ("out_small_count_7d", "count", "small payments out in the last 7 days, this one included"),
     ("out_small_sum_7d", "base", "amount of small payments out in the last 7 days, this one included"),
     (
+        "in_device_distinct_7d",
+        "count",
+        "different payers that paid it in the last 7d through this payment's device, this one included if it is "
+        "paid; missing if the payment names no device",
+    ),
+    (
+        "in_device_sum_7d",
+        "base",
+        "amount it was paid in the last 7d through this payment's device, this one included if it is paid; "
+        "missing if the payment names no device",
+    ),
+    (
         "balance_mean",
         "base",
         "mean balance over time: each balance before a payment, this one's too, counts for the time since "

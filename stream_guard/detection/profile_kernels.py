@@ -30,6 +30,7 @@ from stream_guard.detection.ring_kernels import (
     own_day,
     pair,
     place,
+    same_device,
     supersede,
     windows,
 )
@@ -78,6 +79,7 @@ def _count_leg(
     amount: float,
     counterparty: int,
     event: int,
+    device: int,
     content: int,
     strict: bool,
     horizon: int,
@@ -121,6 +123,7 @@ def _count_leg(
     block = cells[base:]
     also_latest = latest_before(words, after, out, counterparty) if late else 0
     windows(words, floats, t, after, also_latest, amount, flags | row.LATEST, block)
+    same_device(words, floats, t, after, out, amount, counterparty, device, block)
     if pair_base >= 0:
         pair(words, floats, t, after, amount, counterparty, cells[pair_base:])
     active = words[row.TIMES + place(words, after)] if after >= 0 else row.MISSING
@@ -149,7 +152,7 @@ def _count_leg(
     if latest:
         flags |= row.LATEST
     tag = content | (stored_day << row.DAY_SHIFT) | (flags << row.FLAGS_SHIFT)
-    enter(words, floats, after, t, amount, counterparty, event, tag)
+    enter(words, floats, after, t, amount, counterparty, event, device, tag)
     if words[row.DROPPED] > 0:
         add_to_day(words, floats, stored_day, t, out, amount)
         raise_to_days(words, floats, t, stored_day, oldest, own_counts, own_in, own_out, block)
@@ -175,6 +178,7 @@ def payer_hop(
     amount: F8,
     payee: I8,
     event: I8,
+    device: I8,
     content: U4,
     balance: F8,
     latitude: F8,
@@ -199,8 +203,8 @@ def payer_hop(
         cells[_TRAVEL_KMH] = np.nan
         if r >= 0:
             found, stored = _count_leg(
-                words[r], floats[r], ts[i], local[i], row.OUT, amount[i], payee[i], event[i], int(content[i]),
-                True, horizon, limits, small_amount, cells, 0, _PAIR_AT,
+                words[r], floats[r], ts[i], local[i], row.OUT, amount[i], payee[i], event[i], device[i],
+                int(content[i]), True, horizon, limits, small_amount, cells, 0, _PAIR_AT,
             )  # fmt: skip
             status[i] = found
             action[i] = stored
@@ -232,6 +236,7 @@ def payee_hop(
     amount: F8,
     payer: I8,
     event: I8,
+    device: I8,
     content: U4,
     flags: U1,
     stored_action: U1,
@@ -263,8 +268,8 @@ def payee_hop(
         elif r >= 0:
             strict = (flags[i] & PAYER_ACCOUNT) == 0
             found, twin_action = _count_leg(
-                words[r], floats[r], ts[i], local[i], 0, amount[i], payer[i], event[i], int(content[i]),
-                strict, -1, limits, small_amount, cells, _PAYEE_AT, -1,
+                words[r], floats[r], ts[i], local[i], 0, amount[i], payer[i], event[i], device[i],
+                int(content[i]), strict, -1, limits, small_amount, cells, _PAYEE_AT, -1,
             )  # fmt: skip
             stored = max(stored, twin_action)
             if found == COUNTED:

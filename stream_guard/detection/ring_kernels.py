@@ -48,6 +48,7 @@ _OUT_COUNT, _OUT_SUM, _OUT_MAX, _OUT_DISTINCT = (
 _NEAR_30D, _SMALL_1H, _SMALL_7D, _SMALL_SUM_7D = (
     _column(f"out_{m}") for m in ("near_limit_count_30d", "small_count_1h", "small_count_7d", "small_sum_7d")
 )
+_DEVICE_DISTINCT, _DEVICE_SUM = _column("in_device_distinct_7d"), _column("in_device_sum_7d")
 _SEEN_BEFORE, _SIMILAR_5D, _MIN_24H = (
     _pair_column(n) for n in ("seen_before", "out_similar_count_5d", "out_min_24h")
 )
@@ -292,8 +293,60 @@ def own_day(words: I8, floats: F8, after: int, day: int, out: int, amount: float
 
 
 @kernel
+def same_device(
+    words: I8,
+    floats: F8,
+    t: int,
+    after: int,
+    out: int,
+    amount: float,
+    counterparty: int,
+    device: int,
+    cells: F8,
+) -> None:
+    """Write who paid the account through the device (0: none) of a payment not yet in its ring."""
+    if device == 0:
+        cells[_DEVICE_DISTINCT] = np.nan
+        cells[_DEVICE_SUM] = np.nan
+        return
+    distinct = 0 if out else 1
+    total = 0.0 if out else amount
+    if count_equal(words, row.DEVICES, device) > 0:
+        for number in range(after, -1, -1):
+            j = place(words, number)
+            if words[row.TIMES + j] <= t - _LENGTHS[_7D]:
+                break
+            if not _came_through(words, j, device):
+                continue
+            total += floats[row.AMOUNTS + j]
+            payer = words[row.COUNTERPARTIES + j]
+            known = not out and payer == counterparty
+            for newer in range(number + 1, after + 1):
+                i = place(words, newer)
+                known |= words[row.COUNTERPARTIES + i] == payer and _came_through(words, i, device)
+            distinct += not known
+    cells[_DEVICE_DISTINCT] = distinct
+    cells[_DEVICE_SUM] = total
+
+
+@kernel
+def _came_through(words: I8, j: int, device: int) -> bool:
+    """Whether the entry at place `j` is a payment in through the device."""
+    out = (words[row.TAGS + j] >> row.FLAGS_SHIFT) & row.OUT
+    return bool(words[row.DEVICES + j] == device and out == 0)
+
+
+@kernel
 def enter(
-    words: I8, floats: F8, after: int, t: int, amount: float, counterparty: int, event: int, tag: int
+    words: I8,
+    floats: F8,
+    after: int,
+    t: int,
+    amount: float,
+    counterparty: int,
+    event: int,
+    device: int,
+    tag: int,
 ) -> None:
     """Put a payment into the ring behind entry number `after`; the oldest leaves a full ring.
 
@@ -312,10 +365,12 @@ def enter(
         words[row.COUNTERPARTIES + to] = words[row.COUNTERPARTIES + of]
         words[row.EVENTS + to] = words[row.EVENTS + of]
         words[row.TAGS + to] = words[row.TAGS + of]
+        words[row.DEVICES + to] = words[row.DEVICES + of]
     j = place(words, after + 1)
     words[row.TIMES + j] = t
     floats[row.AMOUNTS + j] = amount
     words[row.COUNTERPARTIES + j] = counterparty
     words[row.EVENTS + j] = event
     words[row.TAGS + j] = tag
+    words[row.DEVICES + j] = device
     words[row.USED] += 1

@@ -117,6 +117,7 @@ RING: Final = (
     Field("counterparties", "<u8"),
     Field("events", "<u8"),
     Field("tags", TAG),
+    Field("devices", "<u8", since=1),  # hash of the device it came through; 0: none
 )
 """What each of the last payments has: one array a field."""
 

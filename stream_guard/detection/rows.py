@@ -76,6 +76,7 @@ AMOUNTS: Final = _word(ROW, "amounts")
 COUNTERPARTIES: Final = _word(ROW, "counterparties")
 EVENTS: Final = _word(ROW, "events")
 TAGS: Final = _word(ROW, "tags")
+DEVICES: Final = _word(ROW, "devices")
 DAYS_AT: Final = _word(ROW, "days")
 ROW_WORDS: Final = ROW.itemsize // WORD
 HEADER_WORDS: Final = TIMES

@@ -34,6 +34,7 @@ def both_hops(
     payer: I8,
     payee: I8,
     event: I8,
+    device: I8,
     content: U4,
     balance: F8,
     latitude: F8,
@@ -60,8 +61,8 @@ def both_hops(
         # The first hop writes its block into the matrix, where the second one looks for it.
         payer_hop(
             words, floats, dirty, dirty_rows, counters, payer_rows[one], ts[one], local[one], amount[one],
-            payee[one], event[one], content[one], balance[one], latitude[one], longitude[one], level[one],
-            horizon, limits, small_amount, status[one], action[one], matrix[one],
+            payee[one], event[one], device[one], content[one], balance[one], latitude[one], longitude[one],
+            level[one], horizon, limits, small_amount, status[one], action[one], matrix[one],
         )  # fmt: skip
         led[i] = 0
         if status[i] > SEEN:
@@ -70,6 +71,6 @@ def both_hops(
             flags[i] |= np.uint8(REPEAT)
         payee_hop(
             words, floats, dirty, dirty_rows, counters, payee_rows[one], ts[one], local[one], amount[one],
-            payer[one], event[one], content[one], flags[one], action[one], limits, small_amount, status[one],
-            action[one], led[one], matrix[one], matrix[one],
+            payer[one], event[one], device[one], content[one], flags[one], action[one], limits, small_amount,
+            status[one], action[one], led[one], matrix[one], matrix[one],
         )  # fmt: skip

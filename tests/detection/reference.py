@@ -44,6 +44,7 @@ class Entry:
     other: str
     event: str
     content: tuple[Any, ...]
+    device: str | None = None
     action: int = 0
 
 
@@ -104,6 +105,7 @@ class ReferenceProfiles:
             event["counterparty" if out else "account"],
             event["event_id"],
             content_of(event),
+            event.get("device_id"),
         )
 
     def payer_hop(self, event: dict[str, Any], level: float = 0) -> tuple[int, int, dict[str, float]]:
@@ -215,6 +217,10 @@ class ReferenceProfiles:
         figures["out_small_count_1h"] = sum(e.ts > t - HOUR for e in small)
         figures["out_small_count_7d"] = sum(e.ts > t - 7 * DAY for e in small)
         figures["out_small_sum_7d"] = math.fsum(e.amount for e in small if e.ts > t - 7 * DAY)
+        ins = [e for e in before if not e.out] + ([] if now.out else [now])
+        same = [e for e in ins if e.device == now.device and e.ts > t - 7 * DAY]
+        figures["in_device_distinct_7d"] = len({e.other for e in same}) if now.device else NAN
+        figures["in_device_sum_7d"] = math.fsum(e.amount for e in same) if now.device else NAN
         assert sorted([*figures, "balance_mean", "tainted"]) == sorted(ACCOUNT_NAMES)
         return figures
 

@@ -76,10 +76,11 @@ def both_hops(profiles: Profiles, events: list[Event]) -> list[dict[str, float]]
     return out
 
 
-def random_stream(seed: int, count: int, accounts: int, step: int) -> list[Event]:
+def random_stream(seed: int, count: int, accounts: int, step: int, devices: int = 0) -> list[Event]:
     """Payments among few accounts: steps of nothing, of exact windows, of days; late, repeated, in conflict.
 
-    `step` is the longest ordinary distance in ms: short ones overflow rings, long ones empty windows.
+    `step` is the longest ordinary distance in ms: short ones overflow rings, long ones empty windows. Of
+    several `devices` most payments name one.
     """
     rng, more = random.Random(seed), random.Random(seed + 1)
     t = NOON
@@ -104,5 +105,7 @@ def random_stream(seed: int, count: int, accounts: int, step: int) -> list[Event
                 latitude=more.choice([None] * 8 + [31.23, -90.0, more.uniform(-90, 90)]),
                 longitude=more.choice([121.47, 180.0, -180.0, more.uniform(-180, 180)]),
             )
+            if devices:
+                one["device_id"] = more.choice([None, *(f"d{number}" for number in range(devices))])
         out.append(one)
     return out

@@ -276,6 +276,12 @@ FIRES: dict[str, tuple[Row, Row, float, str]] = {
         63.333333,
         "30,000 to a new payee through a device that acts for several accounts (level 75)",
     ),
+    "collection-account": (
+        {"payee.in_device_distinct_7d": 3, "payee.in_device_sum_7d": 400_000},
+        {"payee.in_device_distinct_7d": 2},
+        67.5,
+        "3 accounts behind one device paid this one 400,000 in 7 days",
+    ),
     "frequent-opening": (
         {"payer.listed_sharing": 62, "txn.amount": 8_000},
         {"txn.amount": 900},
