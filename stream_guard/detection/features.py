@@ -127,8 +127,8 @@ _EXTRAS: Final[tuple[tuple[str, Unit, str], ...]] = (
     (
         "in_device_distinct_7d",
         "count",
-        "different payers that paid it in the last 7d through this payment's device, this one included if it is "
-        "paid; missing if the payment names no device",
+        "different payers that paid it in the last 7d through this payment's device, this one included if it "
+        "is paid; missing if the payment names no device",
     ),
     (
         "in_device_sum_7d",
