@@ -148,8 +148,9 @@ def test_the_figures_that_a_committee_asks_for_are_there(made: tuple[str, dict[s
         "/recall", "/accounts/k", "/accounts/hit_at_50", "/accounts/hit_at_k", "/amount/share",
         "/lead/payments", "/lead/amount",
     }  # fmt: skip
-    for key in document["rules"]:
-        assert f"/rules/{key}/hit_rate" in places
+    told = {key for key in document["rules"] if f"/rules/{key}/hit_rate" in places}
+    assert told == {"large@1", "second-in@2", "shadowed@1"}
+    assert "Fired on no payment of the period: unlike payments seen before (anomaly)." in Page(html).text
 
 
 def test_the_headline_says_what_happened(made: tuple[str, dict[str, Any]]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.dates import AutoDateLocator, DateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
@@ -19,6 +19,7 @@ HIT: Final = "#1f5fa8"
 WRONG: Final = "#c8550b"
 LATER: Final = "#12806a"
 OTHER: Final = "#8a8a8a"
+PALE: Final = "#cfcfcf"
 INK: Final = "#1a1a1a"
 """Hits and false positives differ in lightness too, and to those who do not see red and green apart."""
 
@@ -26,6 +27,8 @@ SIZE: Final = (4.3, 2.8)
 """Inches. A phone shows these 310 points on 360 pixels, and so text of 9.5 points in 11 pixels."""
 WEEKS_FROM: Final = 70
 """Days from which on warnings are counted by the week."""
+LONG: Final = 240
+"""Days from which on dates are months."""
 
 _STYLE: Final[dict[str, Any]] = {
     "svg.fonttype": "none",
@@ -92,16 +95,17 @@ def by_rank(points: Sequence[dict[str, Any]], k: int, candidates: int) -> str:
     def draw(axes: Axes) -> None:
         ranks = [0, *(p["rank"] for p in points)]
         last = ranks[-1]
-        axes.plot([0, min(k, last), last], [0, min(k, last), min(k, last)], color=OTHER, linestyle=":")
-        axes.plot([0, last], [0, last * k / candidates], color=OTHER, linestyle="--")
-        axes.plot(ranks, [0, *(p["hits"] for p in points)], color=HIT)
+        perfect = [0, min(k, last), min(k, last)]
+        axes.plot([0, min(k, last), last], perfect, color=OTHER, linestyle=":", label="perfect")
+        axes.plot([0, last], [0, last * k / candidates], color=OTHER, linestyle="--", label="random")
+        axes.plot(ranks, [0, *(p["hits"] for p in points)], color=HIT, label="this pack")
         axes.set(xlabel="accounts looked at, highest score first", ylabel="fraud accounts among them")
         axes.set_xlim(0, last)
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(_thousands)
-        axes.legend(["perfect", "random", "this pack"], loc="upper left", handlelength=1.6)
+        _legend_above(axes)
 
     return _svg("rank", draw)
 
@@ -128,7 +132,7 @@ def by_day(days: Sequence[dict[str, Any]], first: date, last: date) -> tuple[str
                 floor = [a + b for a, b in zip(floor, counts[kind], strict=True)]
         axes.set(ylabel="warnings a week" if width > 1 else "warnings a day")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        _dates(axes)
+        _dates(axes, first, last)
         _legend_above(axes)
 
     return _svg("days", draw), width > 1
@@ -160,35 +164,35 @@ def by_score(classes: Sequence[dict[str, Any]], warn_at: float) -> str:
 def money(days: Sequence[dict[str, Any]], first: date, last: date, currency: str) -> str:
     """Fraudulent amount since the beginning: all, intercepted, after a warning."""
     kinds = {
-        "fraud": ("all fraud", OTHER),
-        "after_warning": ("after a warning", LATER),
-        "intercepted": ("intercepted", HIT),
+        "fraud": ("all fraud", PALE, 5.0),
+        "after_warning": ("after a warning", LATER, 1.8),
+        "intercepted": ("intercepted", HIT, 1.8),
     }
 
     def draw(axes: Axes) -> None:
-        when: list[Any] = [first, *(date.fromisoformat(day["day"]) for day in days), last]
-        for kind, (name, color) in kinds.items():
-            total = days[-1][kind]
-            axes.step(when, [0.0, *(day[kind] for day in days), total], where="post", color=color, label=name)
+        # A day's sum is there when the day is over.
+        ends: list[Any] = [date.fromisoformat(day["day"]) + timedelta(days=1) for day in days]
+        when = [first, *ends, last + timedelta(days=1)]
+        for kind, (name, color, width) in kinds.items():
+            sums = [0.0, *(day[kind] for day in days), days[-1][kind]]
+            axes.step(when, sums, where="post", color=color, label=name, linewidth=width)
         axes.set_ylabel(f"{currency} since the beginning")
         axes.set_ylim(bottom=0)
         axes.yaxis.set_major_formatter(FuncFormatter(_short))
-        _dates(axes)
+        _dates(axes, first, last)
         _legend_above(axes)
 
     return _svg("money", draw)
 
 
-def _dates(axes: Axes) -> None:
-    locator = AutoDateLocator(minticks=3, maxticks=6)
-    axes.xaxis.set_major_locator(locator)
-    years = ["", "%Y", "%Y", "%Y", "%Y", "%Y"]
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, offset_formats=years))
+def _dates(axes: Axes, first: date, last: date) -> None:
+    axes.xaxis.set_major_locator(AutoDateLocator(minticks=3, maxticks=6))
+    axes.xaxis.set_major_formatter(DateFormatter("%b %Y" if (last - first).days > LONG else "%-d %b"))
 
 
 def _legend_above(axes: Axes) -> None:
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, handlelength=1.2, columnspacing=1.2, borderpad=0
+        loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, handlelength=1.4, columnspacing=1.2, borderpad=0
     )
 
 

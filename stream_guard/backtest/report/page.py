@@ -87,7 +87,8 @@ def page(document: Mapping[str, Any], picture: Picture, about: About) -> str:
         best=[_warning(warning, about.pack, zone) for warning in picture.best],
         worst=[_warning(warning, about.pack, zone) for warning in picture.worst],
         shown=SHOWN,
-        rules=sorted(document["rules"].items(), key=_by_hits),
+        rules=sorted(((key, rule) for key, rule in document["rules"].items() if rule["fired"]), key=_by_hits),
+        silent=sorted(key for key, rule in document["rules"].items() if not rule["fired"]),
         first=_day(document["period"]["from"], zone),
         last=_day(document["period"]["until"], zone),
     )
