@@ -45,6 +45,8 @@ def test_help_lists_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
         "topics",
         "doctor",
         "access",
+        "state",
+        "compile",
         "replay",
         "backtest",
         "alerts",

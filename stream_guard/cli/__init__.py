@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from stream_guard import __version__
-from stream_guard.cli import access, alerts, dead_letters, processes, rules, topics
+from stream_guard.cli import access, alerts, dead_letters, processes, rules, state, topics
 from stream_guard.cli.backtest import backtest
 from stream_guard.cli.common import CommandError, ConfigOption, Exit, say, settings_of, write_json
 from stream_guard.cli.doctor import doctor
@@ -31,9 +31,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("worker")(processes.worker)
+app.command("compile")(processes.compile_kernels)
 app.command("demo")(processes.demo)
 app.add_typer(topics.app, name="topics")
 app.add_typer(access.app, name="access")
+app.add_typer(state.app, name="state")
 app.command("doctor")(doctor)
 app.command("replay")(replay)
 app.command("backtest")(backtest)

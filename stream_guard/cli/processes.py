@@ -36,6 +36,18 @@ def worker(config: ConfigOption = None) -> None:
     raise typer.Exit(run_worker(settings))
 
 
+def compile_kernels(config: ConfigOption = None) -> None:
+    """Compile what a worker needs, and keep it: an image does so when it is built."""
+    from stream_guard.context import load_context
+    from stream_guard.streaming.topics import DEFAULT_PARTITIONS
+    from stream_guard.warm_up import warm_up
+
+    settings = settings_of(config)
+    started = time.monotonic()
+    warm_up(load_context(settings, settings.partitions or DEFAULT_PARTITIONS))
+    typer.echo(f"Kernels are ready in {settings.data_dir} after {time.monotonic() - started:.1f} s.")
+
+
 def demo(
     seconds: Annotated[float, typer.Option(min=1, help="Length of the live part, after the warm-up.")] = 60.0,
     seed: SeedOption = 7,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -209,6 +209,21 @@ class Partition:
         previous = np.empty(len(targets), dtype=np.int64)
         link(legs.offset, targets, self._sent, previous)
         return legs._replace(previous=previous)
+
+    def resume(self, applied: Mapping[str, int], watermarks: Mapping[int, int]) -> None:
+        """Stand where a state that was made anew from the topics stands.
+
+        Parameters
+        ----------
+        applied
+            Offset to read on from, by topic.
+        watermarks
+            By source partition, a source offset up to which no leg may be applied again.
+        """
+        self.applied = dict(applied)
+        for source, offset in watermarks.items():
+            self._watermarks[source] = max(self._watermarks[source], offset)
+        self._changed = True
 
     def fresh_legs(self, legs: Legs) -> NDArray[np.intp]:
         """Positions of the legs that have not been applied, moving the watermarks past them.

@@ -10,10 +10,28 @@ from typing import Any
 import aiokafka
 from aiokafka.structs import TopicPartition
 
+from stream_guard.detection.signals import Signal, Signals
+from stream_guard.detection.vocabulary import Rejection
+from stream_guard.events import Withdrawal, parse_risk_signal
+
 logger = logging.getLogger(__name__)
 
 POLL_MS = 200
 """Bound on how late a signal applies beside the broker's own delay; the contract allows a second."""
+
+
+def apply_signal(record: Any, signals: Signals) -> Rejection | None:
+    """Put in force what a record of the topic says; why it is refused, where it is."""
+    parsed = parse_risk_signal(record.key, record.value)
+    if isinstance(parsed, Rejection):
+        return parsed
+    key = f"{parsed.kind}:{parsed.id}"
+    if isinstance(parsed, Withdrawal):
+        signals.withdraw(key)
+        return None
+    since, until = parsed.valid_from or 0, parsed.valid_to
+    signals.put(key, Signal(parsed.kind, parsed.id, parsed.level, parsed.source, since, until))
+    return None
 
 
 class SignalReader:

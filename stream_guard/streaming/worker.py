@@ -22,10 +22,8 @@ from faust.types import TP
 from stream_guard import __version__
 from stream_guard.context import load_context
 from stream_guard.detection.hashing import murmur2_partition
-from stream_guard.detection.signals import Signal
 from stream_guard.detection.state import Context, PartitionState
 from stream_guard.detection.vocabulary import Rejection
-from stream_guard.events import Withdrawal, parse_risk_signal
 from stream_guard.metrics import Metrics
 from stream_guard.settings import Settings
 from stream_guard.streaming.app import build_app
@@ -43,7 +41,7 @@ from stream_guard.streaming.originals import KafkaOriginals
 from stream_guard.streaming.outputs import MAX_BATCH_BYTES, Outputs
 from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.processor import Processor
-from stream_guard.streaming.signals import SignalReader
+from stream_guard.streaming.signals import SignalReader, apply_signal
 from stream_guard.streaming.snapshots import SnapshotFolder
 from stream_guard.streaming.snapshotter import Snapshotter
 from stream_guard.streaming.state import MemoryState, Record, StateBackend
@@ -373,23 +371,9 @@ class Worker:
 
     def _apply_signal(self, outputs: Outputs, number: int, record: Any) -> None:
         self.metrics.signal_records.inc()
-        parsed = parse_risk_signal(record.key, record.value)
-        if isinstance(parsed, Rejection):
-            self._refuse_signal(outputs, number, record, parsed)
-        elif isinstance(parsed, Withdrawal):
-            self.context.signals.withdraw(f"{parsed.kind}:{parsed.id}")
-        else:
-            self.context.signals.put(
-                f"{parsed.kind}:{parsed.id}",
-                Signal(
-                    parsed.kind,
-                    parsed.id,
-                    parsed.level,
-                    parsed.source,
-                    parsed.valid_from or 0,
-                    parsed.valid_to,
-                ),
-            )
+        refused = apply_signal(record, self.context.signals)
+        if refused is not None:
+            self._refuse_signal(outputs, number, record, refused)
 
     def _refuse_signal(self, outputs: Outputs, number: int, record: Any, rejection: Rejection) -> None:
         """Every process reads the signals, so every start repeats the dead letter under the same position."""
