@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
@@ -19,6 +21,10 @@ from stream_guard.cli.common import (
     settings_of,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from stream_guard.settings import Settings
+    from stream_guard.simulation.scene import Truth
 
 SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same bank.")]
 
@@ -81,6 +87,9 @@ def simulate(
     rate: Annotated[
         float, typer.Option(min=1, help="Everyday payments a second when live (broker).")
     ] = 200.0,
+    investigators: Annotated[
+        bool, typer.Option("--investigators", help="Somebody answers the warnings while live (broker).")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Make a bank's stream with every typology in it: as files with labels, or on a broker without."""
@@ -127,14 +136,49 @@ def simulate(
         start = time.time()
         live = Live(history, plays, rate=rate, seconds=seconds, start_ms=round(start * 1000), seed=seed)
         counted: list[str] = []
-        send_live(
-            live,
-            sender,
-            until_s=start + seconds,
-            on_sent=lambda record, at: counted.append(record.topic) if record.event_id else None,
-        )
+        with _investigators(settings, history.truth, seed) if investigators else nullcontext():
+            send_live(
+                live,
+                sender,
+                until_s=start + seconds,
+                on_sent=lambda record, at: counted.append(record.topic) if record.event_id else None,
+            )
         sent += len(counted)
     if json:
         write_json({"events": sent})
     else:
         typer.echo(f"Sent {sent:,} payments.")
+
+
+class _Nobody:
+    """Is told of alerts and dispositions and does nothing."""
+
+    def alert(self, alert: Mapping[str, Any], /) -> None:
+        pass
+
+    def disposed(self, outcome: str, /) -> None:
+        pass
+
+
+@contextmanager
+def _investigators(settings: Settings, truth: Mapping[str, Truth], seed: int) -> Iterator[None]:
+    """Investigators who know the truth, until the end of the block."""
+    from stream_guard.demo.listener import Reader, Task, investigate
+    from stream_guard.simulation.investigators import Desk
+    from stream_guard.simulation.sender import KafkaSender
+
+    client = settings.librdkafka()
+    brokers = str(client.pop("bootstrap.servers"))
+    topics = settings.topics
+    alerts = Reader(brokers, topics.alerts, client)
+    mailbox = KafkaSender(brokers, {}, client)
+    desk = Task(
+        "investigators", investigate(alerts, _Nobody(), Desk(truth, seed), mailbox, topics.dispositions)
+    )
+    desk.start()
+    try:
+        yield
+    finally:
+        desk.end()
+    if desk.failure is not None:
+        raise desk.failure

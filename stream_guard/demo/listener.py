@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
@@ -122,8 +122,18 @@ def read_dead_letters(reader: Reader, board: Board, topic: str) -> Callable[[thr
     return body
 
 
+class Spectator(Protocol):
+    """Is told what investigators read and write."""
+
+    def alert(self, alert: Mapping[str, Any], /) -> None:
+        """One was read."""
+
+    def disposed(self, outcome: str, /) -> None:
+        """One was written."""
+
+
 def investigate(
-    reader: Reader, board: Board, desk: Desk, mailbox: KafkaSender, topic: str
+    reader: Reader, board: Spectator, desk: Desk, mailbox: KafkaSender, topic: str
 ) -> Callable[[threading.Event], None]:
     """Body of a thread that reads alerts, and writes dispositions to `topic` when they are due."""
 

@@ -205,6 +205,8 @@ class Worker:
     ----------
     module
         What is run: the product, or something that starts it with faults planted.
+    program
+        A program to run instead of Python with `module`.
 
     Attributes
     ----------
@@ -224,6 +226,7 @@ class Worker:
         folder: Path,
         config: Path,
         module: str = "stream_guard",
+        program: Path | None = None,
     ) -> None:
         self.instance = instance
         self.port = free_port()
@@ -233,7 +236,12 @@ class Worker:
             "STREAM_GUARD_HTTP__PORT": str(self.port),
         }
         self.child = Child(
-            [sys.executable, "-m", module, "worker", "-c", str(config)],
+            [
+                *([sys.executable, "-m", module] if program is None else [str(program)]),
+                "worker",
+                "-c",
+                str(config),
+            ],
             log=folder / f"{instance}.log",
             folder=ROOT,
             environment={**os.environ, **own, **environment},
