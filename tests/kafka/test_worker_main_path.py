@@ -215,6 +215,15 @@ def dispose(bank: Bank, running: Worker) -> None:
     second = bank.alert("M1", "opened", 2)
     assert second.warning_id != mule.warning_id
 
+    # The first hop knows the listing (of level 90) too: what the mule pays is followed, and what that pays.
+    bank.pay(payment("from-mule", NOON + 3 * DAY, "M1", "T1", 20.0))
+    from_mule = bank.decision("from-mule")
+    assert [reason.rule for reason in from_mule.reasons] == ["listed-payer"]
+    bank.pay(payment("passed-on", NOON + 3 * DAY, "T1", "T2", 20.0))
+    tainted = [bank.decision(name).features for name in ("from-mule", "passed-on")]
+    assert [each and each["txn.taint_hops"] for each in tainted] == [1.0, 2.0]
+    assert [each and each["payee.tainted"] for each in tainted] == pytest.approx([18.0, 14.4])
+
     bank.dispose(2, bank.alert("N1", "opened"), "false_positive")
     bank.alert("N1", "closed")
     bank.dispose(3, bank.alert("E1", "opened"), "confirmed", "victim")
@@ -254,16 +263,17 @@ def check_figures(running: Worker, page: str) -> None:
     intercepted = {
         part: figure("amount_intercepted", part=part) for part in ("total", "confirmed", "released")
     }
-    # The victim is confirmed, N1 and M1 were released; E2 paid 70,000 in base currency, P1 100, M1 got 10.
-    assert intercepted == {"total": 478_110.0, "confirmed": 50_000.0, "released": 358_000.0}
-    assert figure("amount_intercepted", part="undecided") == 70_110.0
+    # The victim is confirmed, N1 and M1 were released; E2 paid 70,000 in base currency, P1 100, M1 got 10 and
+    # paid 20.
+    assert intercepted == {"total": 478_130.0, "confirmed": 50_000.0, "released": 358_000.0}
+    assert figure("amount_intercepted", part="undecided") == 70_130.0
     decided = {name: figure("state_decisions", action=name) for name in ("allow", "delay", "hold", "stop")}
-    assert decided == {"allow": 5, "delay": 4, "hold": 1, "stop": 1}
+    assert decided == {"allow": 6, "delay": 4, "hold": 2, "stop": 1}
     assert figure("state_events", result="repeated") == 1
-    assert figure("events_in_total") == 12
-    assert figure("events_decided_total") == 11
+    assert figure("events_in_total") == 14
+    assert figure("events_decided_total") == 13
     assert figure("events_duplicate_total") == 1
-    assert figure("latency_seconds_count") == 12
+    assert figure("latency_seconds_count") == 14
     assert figure("build_info") == 1
     assert figure("rejoins_total") == 1
     assert figure("dead_letters_total") == 0
