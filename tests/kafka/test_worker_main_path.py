@@ -111,7 +111,7 @@ def test_payments_become_decisions_warnings_and_a_hit_rate_that_survive_a_restar
         decide_and_warn(bank)
         settle(8, running)
         dispose(bank, running)
-        settle(11, running)
+        settle(13, running)
         page = running.get("/metrics")[1]
         before = state_gauges(page)
         check_figures(running, page)
@@ -125,7 +125,7 @@ def test_payments_become_decisions_warnings_and_a_hit_rate_that_survive_a_restar
         bank.pay(payment("stopped", NOON + 3 * DAY, "A9", "P1", 20.0))
         assert bank.decision("stopped").action == "stop"
         assert bank.decision("stopped").features is None
-        settle(13, again)
+        settle(15, again)
         assert not [r for r in bank.decisions.records if orjson.loads(r.value())["event_id"] == "quiet"]
         assert again.terminate() == 0
     every_alert_once_and_in_order(bank)
