@@ -12,6 +12,7 @@ import orjson
 
 from stream_guard.detection.hashing import murmur2_partitions
 from stream_guard.detection.sharing import Sighting
+from stream_guard.streaming.legs import ForeignFrame
 from stream_guard.streaming.state import Record
 from stream_guard.versions import upgraded
 
@@ -43,13 +44,13 @@ def encode(sightings: Sequence[Sighting], topic: str, partitions: int) -> Iterat
             yield Record(topic, keys[some[0]], orjson.dumps([VERSION, [tuple(sightings[i]) for i in some]]))
 
 
-def decode(value: bytes) -> list[Sighting]:
+def decode(value: bytes | None) -> list[Sighting]:
     """The sightings of a record.
 
     Raises
     ------
-    ValueError
-        Another release wrote it, one that this one does not read.
+    ForeignFrame
+        It is not ours, or of a release that this one does not read.
 
     Examples
     --------
@@ -57,6 +58,11 @@ def decode(value: bytes) -> list[Sighting]:
     >>> decode(next(encode([seen], "sightings", 4)).value) == [seen]
     True
     """
-    record = orjson.loads(value)
-    _, rows = upgraded(record, record[0], VERSION, {}, "sightings")
-    return [Sighting(*fields) for fields in rows]
+    try:
+        record = orjson.loads(value or b"")
+        _, rows = upgraded(record, record[0], VERSION, {}, "sightings")
+        return [Sighting(*fields) for fields in rows]
+    except (ValueError, TypeError, LookupError) as error:
+        raise ForeignFrame(
+            f"a record on the sightings topic cannot be read: {error}. Nothing else may write there"
+        ) from error

@@ -10,6 +10,7 @@ import pytest
 from stream_guard.detection.hashing import murmur2_partition
 from stream_guard.detection.sharing import Sighting
 from stream_guard.detection.vocabulary import SignalSource
+from stream_guard.streaming.legs import ForeignFrame
 from stream_guard.streaming.partition import SHARING_PREFIX, Partition
 from stream_guard.streaming.sightings import MOST_IN_A_RECORD, decode, encode
 from stream_guard.streaming.state import Record
@@ -130,6 +131,12 @@ def test_sightings_leave_with_the_next_flush_in_order_and_on_their_keys_partitio
         ]
         assert found == [one for one in seen if one.key == key]
     assert sum(len(decode(record.value or b"")) for record in records) == len(seen)
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{}", b"[]", b"[9, []]", b"[1, [[1]]]", b"\xff"])
+def test_what_is_no_record_of_ours_is_refused_with_a_sentence(value: bytes | None) -> None:
+    with pytest.raises(ForeignFrame, match="a record on the sightings topic cannot be read"):
+        decode(value)
 
 
 def test_who_used_what_is_part_of_the_state(make_partition: MakePartition) -> None:
