@@ -146,7 +146,7 @@ def sightings(events: Sequence[Mapping[str, Any]], legs: Legs, state: PartitionS
     for at, kind, day, opened in uses:
         event = events[at]
         used = event["device_id" if kind is SignalKind.DEVICE else "ip"]
-        found.append(Sighting(f"{kind}:{used}", event["account"], event["ts"], day, opened))
+        found.append(Sighting(f"{kind.value}:{used}", event["account"], event["ts"], day, opened))
     return found
 
 

@@ -13,7 +13,7 @@ and counting anew from the same sightings ends in the same state.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -37,6 +37,9 @@ VERSION: Final = 1
 """Of what is stored of a device: accounts with their newest day and opening, signals in force."""
 
 _NEVER: Final = -(1 << 40)
+
+_MIX: Final = np.random.default_rng(0).integers(1 << 63, size=5, dtype=np.uint64) * 2 + 1
+"""Odd numbers, as good as any."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +103,15 @@ class Raised(NamedTuple):
 
 
 class NewUses:
-    """Tells which uses of a batch are new today: of those told before, nothing would follow.
+    """Tells which uses of a batch are new for their day: of those told before, nothing would follow.
 
-    What it remembers is a saving and no state: after a restart everything of the day is told once more.
+    What it remembers is a saving and no state: after a restart everything of the day is told once more. Uses
+    are remembered by a 64-bit hash.
     """
 
     def __init__(self) -> None:
         self._day = _NEVER
-        self._told: set[tuple[int, int, int | None]] = set()
+        self._told: set[int] = set()
 
     def of(
         self,
@@ -117,7 +121,7 @@ class NewUses:
         local: npt.NDArray[np.int64],
         age_d: npt.NDArray[np.float64],
         counted: npt.NDArray[np.bool_],
-    ) -> Iterator[Use]:
+    ) -> list[Use]:
         """Uses by payments that are `counted`, in order.
 
         Parameters
@@ -133,26 +137,31 @@ class NewUses:
         """
         at = np.flatnonzero(counted & ((device != 0) | (ip != 0)))
         if not len(at):
-            return
-        days = local[at] // DAY
-        with np.errstate(invalid="ignore"):
-            opened = np.floor(local[at] / DAY - age_d[at])
-        columns = (at, days, opened, payer[at], device[at], ip[at])
-        for i, day, birth, who, through, address in zip(*(c.tolist() for c in columns), strict=True):
-            born = int(birth) if birth == birth else None
-            if day > self._day:
-                self._day = day
-                self._told.clear()
-            # A negative mark: the address of a name is not the device of that name.
-            for kind, mark in ((SignalKind.DEVICE, through), (SignalKind.IP, address and ~address)):
-                if not mark:
-                    continue
-                use = (mark, who, born)
-                if day == self._day:
-                    if use in self._told:
-                        continue
-                    self._told.add(use)
-                yield Use(i, kind, day, born)
+            return []
+        local = local[at]
+        day = local // DAY
+        newest = int(day.max())
+        if newest > self._day:
+            self._day = newest
+            self._told.clear()
+        opened = np.floor(local / DAY - age_d[at])
+        unknown = np.isnan(opened)
+        born = np.where(unknown, _NEVER, opened).astype(np.int64)
+        who = payer[at] * _MIX[0] + day.view(np.uint64) * _MIX[1] + born.view(np.uint64) * _MIX[2]
+        told = self._told
+        fresh: list[tuple[int, SignalKind]] = []
+        for kind, used, mix in ((SignalKind.DEVICE, device[at], _MIX[3]), (SignalKind.IP, ip[at], _MIX[4])):
+            some = np.flatnonzero(used)
+            marks = (used * mix ^ who)[some]
+            for place, mark in zip(some.tolist(), marks.tolist(), strict=True):
+                if mark not in told:
+                    told.add(mark)
+                    fresh.append((place, kind))
+        fresh.sort()
+        places = [place for place, _ in fresh]
+        columns = (at[places], day[places], born[places], unknown[places])
+        rows = zip(fresh, *(column.tolist() for column in columns), strict=True)
+        return [Use(i, kind, on, None if nobody_knows else b) for (_, kind), i, on, b, nobody_knows in rows]
 
 
 class Sharing:

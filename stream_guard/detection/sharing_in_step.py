@@ -50,7 +50,7 @@ class SharingInStep:
         float64[n, 4] or None
             In the order of `features.SHARED`; None: all are 0.
         """
-        uses = list(self._new_uses.of(batch.device, batch.ip, batch.payer, batch.local, age_d, counted))
+        uses = self._new_uses.of(batch.device, batch.ip, batch.payer, batch.local, age_d, counted)
         if not uses and not self._in_force:
             return None
         levels = np.zeros((size(batch), 4))

@@ -239,7 +239,7 @@ def uses(new_uses: NewUses, *rows: tuple[int, int, int, float, float]) -> list[t
     return [(use.at, str(use.kind), use.day, use.opened) for use in found]
 
 
-def test_a_use_is_told_once_a_day_and_a_late_one_always() -> None:
+def test_a_use_is_told_once_a_day_and_again_when_more_is_known_of_the_account() -> None:
     told = NewUses()
     nan = float("nan")
     assert uses(told, (1, 0, 7, 10, nan), (1, 0, 7, 10.5, nan), (1, 0, 8, 10, 3.0)) == [
