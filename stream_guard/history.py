@@ -129,6 +129,14 @@ class History:
         """Time of the latest payment, epoch ms; None when there is no payment."""
         return self._span[1]
 
+    def count_before(self, ts: int) -> int:
+        """Number of payments earlier than a time, epoch ms."""
+        column = self._columns["ts"]
+        batches = self._file.iter_batches(TIMES_AT_ONCE, columns=[column])
+        return sum(
+            int(pc.sum(pc.less(_epoch_ms(batch.column(0), column), ts)).as_py() or 0) for batch in batches
+        )
+
     def batches(self, limit: int | None = None) -> Iterator[Events]:
         """Payments in event order; those of one time in the order of the file.
 

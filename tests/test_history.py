@@ -231,3 +231,9 @@ def test_an_accounts_file_that_is_no_gzip_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"account\nA\n")
     with pytest.raises(HistoryError, match="cannot be read as a CSV file"):
         list(account_updates(path, START))
+
+
+def test_payments_before_a_time_are_counted_in_any_order(tmp_path: Path) -> None:
+    ts = pa.array([START + 9, START, START + 5], pa.timestamp("ms", "UTC"))
+    history = History(write(tmp_path, ts=ts))
+    assert [history.count_before(START + shift) for shift in (0, 1, 5, 6, 10)] == [0, 1, 1, 2, 3]

@@ -130,6 +130,7 @@ class Passage:
         self._banks = [first, *(InStep(context, beside=first) for context in contexts[1:])]
         self._answer = answer
         self._tell = tell
+        self._total = inputs.history.count_before(inputs.period.end)
         self._clock = clock
         self._at_once = at_once
         self._started = clock()
@@ -161,7 +162,7 @@ class Passage:
         for batch, fraud, scenario in batches(self.inputs, context, self.labels, self._at_once, self.refused):
             if batch is None:
                 self.read += len(fraud)
-                self._tell(Progress(self.read, len(self.inputs.history), self.seconds()))
+                self._tell(Progress(self.read, self._total, self.seconds()))
                 continue
             judged = bool(batch.ts[0] >= self.inputs.period.start)
             if judged and warming:

@@ -73,7 +73,7 @@ def backtest(
             raise CommandError(f"{path} cannot be written: it is a folder.", Exit.USAGE)
     context = context_of(settings, pack, policy, partitions, emit_all=decisions is not None)
     try:
-        with progress_bar(len(inputs.history)) as tell:
+        with progress_bar() as tell:
             result = run(inputs, context, decisions=decisions, keep_picture=report is not None, tell=tell)
         if report is not None and result.picture is not None:
             _write_report(report, result.document, result.picture, context, history, accounts)

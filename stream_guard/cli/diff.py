@@ -54,7 +54,7 @@ def diff(
     settings = settings_of(config)
     before, after = (context_of(settings, pack, policy, partitions) for pack in (old, new))
     inputs = inputs_of(settings, history, accounts, mapping, begin=begin, until=until, warm_up=warm_up)
-    with progress_bar(len(inputs.history)) as tell:
+    with progress_bar() as tell:
         document = compare(inputs, before, after, examples=examples, tell=tell)
     if json:
         write_json(document)

@@ -144,7 +144,7 @@ def progress_line(progress: Progress) -> str:
 
 
 @contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[Progress], None]]:
+def progress_bar() -> Iterator[Callable[[Progress], None]]:
     """How far it is: a bar on a terminal, a line now and then elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -159,11 +159,11 @@ def progress_bar(total: int) -> Iterator[Callable[[Progress], None]]:
             TimeRemainingColumn(),
         )
         with Bar(*columns, console=console) as bar:
-            task = bar.add_task("", total=total, rate="")
+            task = bar.add_task("", total=None, rate="")
 
             def show(progress: Progress) -> None:
                 rate = progress.events / progress.seconds if progress.seconds else 0.0
-                bar.update(task, completed=progress.events, rate=f"{rate:,.0f}/s")
+                bar.update(task, completed=progress.events, total=progress.total, rate=f"{rate:,.0f}/s")
 
             yield show
     else:

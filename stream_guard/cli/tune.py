@@ -91,7 +91,7 @@ def tune(
         raise CommandError(f"--rule {rule}: {error.args[0]}.", Exit.USAGE) from None
     grid = points(chosen_rule, axes)
     inputs = inputs_of(settings, history, accounts, mapping, begin=begin, until=until, warm_up=warm_up)
-    with progress_bar(len(inputs.history)) as tell:
+    with progress_bar() as tell:
         tuned = run(inputs, context, chosen_rule, grid, settings.data_dir / "kernels", tell=tell)
     choice = choose(tuned, budget) if budget is not None else None
     file = pack or settings.models.pack
@@ -127,76 +127,78 @@ def _document(
 
 
 def _show(tuned: Tuned, choice: Choice | None) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
-    table = Table(
-        title=f"{tuned.rule.label}, {tuned.judged_events:,} payments in {tuned.days:.1f} days",
-        title_justify="left",
-    )
-    for name in tuned.tried[0].values:
-        table.add_column(name, justify="right")
-    for name in ("warnings\na day", "right", "wrong"):
-        table.add_column(name, justify="right")
-    table.add_column("hit rate")
-    table.add_column("recall")
-    for name in ("pack:\na day", "hit rate", "recall"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for cells in _rows(tuned, choice):
-        table.add_row(*cells)
+    title = f"{tuned.rule.label}, {tuned.judged_events:,} payments in {tuned.days:.1f} days"
+    for bar in (BAR, BAR // 2, 0):
+        table = Table(
+            title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0), show_edge=False
+        )
+        for name in (*tuned.tried[0].values, "alone:\na day", "right", "wrong"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for name in ("hit rate", "recall"):
+            table.add_column(name, no_wrap=True)
+        for name in ("pack:\na day", "hit rate", "recall"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("", no_wrap=True)
+        for cells in _rows(tuned, choice, bar):
+            table.add_row(*cells)
+        needed = console.measure(table, options=console.options.update(width=10 * WIDTH)).maximum
+        if needed <= console.width:
+            break
     console.print(table)
     if choice is not None:
-        console.print(choice.why, soft_wrap=True)
+        console.print(choice.why)
     else:
-        console.print("Say --budget N to have values chosen for N warnings a day.", soft_wrap=True)
+        console.print("Say --budget N to have values chosen for N warnings a day.")
 
 
-def _rows(tuned: Tuned, choice: Choice | None) -> list[list[str]]:
+def _rows(tuned: Tuned, choice: Choice | None, bar: int) -> list[list[str]]:
+    """Cells of the table; bars are `bar` characters long where they are longest."""
     from stream_guard.tuning.pack_text import written
 
-    longest = {
-        name: max((one.alone[name] or 0.0 for one in tuned.tried), default=0.0)
-        for name in ("hit_rate", "recall")
-    }
+    longest = {name: max(one.alone[name] or 0.0 for one in tuned.tried) for name in ("hit_rate", "recall")}
     rows = []
     for one in tuned.tried:
         marks = ["now"] if one.now else []
         if choice is not None and choice.tried is one:
             marks.append("chosen")
+        figures, whole = one.alone, one.pack
         rows.append(
             [
                 *(written(value) for value in one.values.values()),
-                f"{one.alone['warnings_a_day']:.2f}",
-                _count(one.alone["hits"]),
-                _count(one.alone["false_positives"]),
+                f"{figures['warnings_a_day']:.2f}",
+                _count(figures["hits"]),
+                _count(figures["false_positives"]),
                 *(
-                    f"{percent(one.alone[name]):>6} {_bar(one.alone[name], longest[name])}"
-                    for name in longest
+                    f"{percent(figures[name]):>6} {_bar(figures[name], top, bar)}".rstrip()
+                    for name, top in longest.items()
                 ),
-                f"{one.pack['warnings_a_day']:.2f}",
-                percent(one.pack["hit_rate"]),
-                percent(one.pack["recall"]),
+                f"{whole['warnings_a_day']:.2f}",
+                percent(whole["hit_rate"]),
+                percent(whole["recall"]),
                 ", ".join(marks),
             ]
         )
     return rows
 
 
-def _bar(value: float | None, longest: float) -> str:
+def _bar(value: float | None, longest: float, length: int = BAR) -> str:
     """A bar in eighths of a character.
 
     Examples
     --------
-    >>> _bar(0.25, 0.5), _bar(None, 0.5)
-    ('█████     ', '          ')
+    >>> _bar(0.25, 0.5), _bar(0.3, 0.5, 4), _bar(None, 0.5)
+    ('█████', '██▍', '')
     """
-    eighths = round(8 * BAR * value / longest) if value and longest else 0
+    eighths = round(8 * length * value / longest) if value and longest else 0
     full, part = divmod(eighths, 8)
-    return ("█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(BAR)
+    return "█" * full + (" ▏▎▍▌▋▊▉"[part] if part else "")
 
 
 def _count(value: int | None) -> str:

@@ -37,11 +37,12 @@ def test_people_get_a_table_a_curve_and_the_reason(
     assert main(line(tmp_path, "--budget", "1.6")) == 0
     text = capsys.readouterr().out
     (chosen,) = [row for row in text.splitlines() if "chosen" in row]
-    assert [cell.strip() for cell in chosen.split("│")[1:-1]] == [
-        *("1_400", "1.18", "1", "0", "100.0% ██████████", "50.0% █████", "1.57", "100.0%", "100.0%", "chosen")
+    assert chosen.split() == [
+        *("1_400", "1.18", "1", "0", "100.0%", "██████████", "50.0%", "█████"),
+        *("1.57", "100.0%", "100.0%", "chosen"),
     ]
     assert sum("now" in row for row in text.splitlines()) == 1
-    assert "of these least = 1_400 reaches most fraud accounts" in text
+    assert "of these least = 1_400 reaches most fraud accounts" in " ".join(text.split())
     assert (tmp_path / "pack.yaml").read_text(encoding="utf-8") == story.TUNABLE
 
 
