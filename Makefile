@@ -6,13 +6,14 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 ARGS ?=
+DATA ?=
 export PYTHON
 # The lock file names no index and no folder: whoever installs brings their own.
 COMPILE = env -u PIP_FIND_LINKS CUSTOM_COMPILE_COMMAND="make lock" .cache/lock/bin/pip-compile --quiet \
 	--generate-hashes --strip-extras --allow-unsafe --all-build-deps --no-annotate --newline lf \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
-.PHONY: help setup setup-dev demo test quick chaos lint types format bench dashboards broker lock clean
+.PHONY: help setup setup-dev demo test quick chaos lint types format bench quality dashboards broker lock clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,10 @@ format: setup-dev ## rewrite the source in the project's format
 
 bench: setup-dev ## the benchmark on a real Apache Kafka; ARGS="--json FILE"
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+quality: setup-dev ## fit the rules on recorded histories and judge them; DATA=DIR, ARGS="--json FILE"
+	@test -n "$(DATA)" || { echo "Say where the histories are: make quality DATA=DIR" >&2; exit 2; }
+	@$(BIN)/python -m tests.benchmarks.quality "$(DATA)" $(ARGS)
 
 dashboards: setup-dev ## write Grafana's dashboards anew from docker/grafana/generator
 	@$(BIN)/python docker/grafana/generator

@@ -10,9 +10,10 @@ import typer
 
 from stream_guard.cli.common import ConfigOption, Exit, JsonOption, group, settings_of, visible, write_json
 from stream_guard.cli.diff import diff
+from stream_guard.cli.fit import fit
 from stream_guard.cli.tune import tune
 
-app = group("Check, list, tune and compare rules.")
+app = group("Check, list, fit, tune and compare rules.")
 
 PackArgument = Annotated[
     Path | None, typer.Argument(metavar="[PACK]", help="The pack's file; the settings' where absent.")
@@ -73,3 +74,4 @@ def list_rules(file: PackArgument = None, config: ConfigOption = None, json: Jso
 
 app.command("tune")(tune)
 app.command("diff")(diff)
+app.command("fit")(fit)

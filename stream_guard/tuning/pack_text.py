@@ -40,20 +40,21 @@ def with_values(text: str, source: str, changes: Mapping[tuple[str, str], float]
     edits: dict[Path, float] = {}
     for (rule, name), value in changes.items():
         number = rules[rule]
-        path = _path(document.data["rules"][number], number, name)
+        path = path_of(document.data["rules"][number], number, name)
         if _at(document.data, path) != value:
             edits[path] = value
             edits["rules", number, "version"] = document.data["rules"][number]["version"] + 1
     lines = text.splitlines(keepends=True)
     # From the end, so that earlier places stay where they are.
     for path, value in sorted(edits.items(), key=lambda edit: document.place(edit[0])[:2], reverse=True):
-        _replace(lines, document.place(path), written(value))
+        replace(lines, document.place(path), written(value))
     changed = "".join(lines)
     load_pack(changed, source)
     return changed
 
 
-def _path(rule: Mapping[str, Any], number: int, name: str) -> Path:
+def path_of(rule: Mapping[str, Any], number: int, name: str) -> Path:
+    """Where the value of a rule's parameter stands; `rule` is its mapping, `number` its place in the file."""
     if name == FIXED_SCORE and not isinstance(rule["score"], str):
         return ("rules", number, "score")
     parameter = rule["params"][name]
@@ -67,7 +68,8 @@ def _at(data: Any, path: Path) -> Any:
     return data
 
 
-def _replace(lines: list[str], place: Place, new: str) -> None:
+def replace(lines: list[str], place: Place, new: str) -> None:
+    """Put another word in place of the one that begins at `place`."""
     line, start = lines[place.line - 1], place.column - 1
     end = start
     while end < len(line) and line[end] not in " ,}#\r\n\t":

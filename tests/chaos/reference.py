@@ -7,7 +7,6 @@ are compared by the figures that have no window.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,16 +99,11 @@ def figures(frame: pd.DataFrame, prefix: str, account: pd.Series[str], other: pd
     return pd.DataFrame(values, index=frame.index, columns=names)
 
 
-@cache
-def _triangle(n: int) -> tuple[Any, Any]:
-    return np.tri(n, k=-1, dtype=bool), np.eye(n, dtype=bool)
-
-
 def _of_account(ts: Any, amount: Any, party: Any) -> Any:
     """Figures of one account's payments in one direction, in the order applied: a row a payment."""
     n = len(ts)
-    applied_before, itself = _triangle(n)
-    earlier = applied_before & (ts[None, :] <= ts[:, None])
+    earlier = np.tri(n, k=-1, dtype=bool) & (ts[None, :] <= ts[:, None])
+    itself = np.eye(n, dtype=bool)
     befores = [earlier & (ts[None, :] > ts[:, None] - length) for length in WINDOWS.values()]
     parties = party[:, None] == np.unique(party)
     columns = [(before | itself).sum(1) for before in befores]

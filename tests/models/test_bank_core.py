@@ -24,6 +24,20 @@ Row = dict[str, float]
 PASSED_ON: Row = {"payer.in_sum_24h": 80_000, "payer.out_sum_24h": 78_000}
 FRESH_24H: Row = {"pair.out_sum_30d": 78_000, "pair.out_sum_24h": 78_000}
 
+SELDOM: Row = {
+    "pair.seen_before": 0,
+    "txn.payee_is_account": 1,
+    "payer.first_seen_s": 45 * DAY,
+    "payer.out_count": 0,
+}
+SPREADS: Row = {
+    "payer.first_seen_s": 150 * DAY,
+    "payer.out_count": 0,
+    "payee.out_distinct_7d": 3,
+    "payee.out_count": 0,
+    "payee.first_seen_s": 90 * DAY,
+}
+
 FIRES: dict[str, tuple[Row, Row, float, str]] = {
     # Rule: a payment that fires, what makes it not fire, the score, the sentence.
     "rapid-in-out": (
@@ -228,6 +242,67 @@ FIRES: dict[str, tuple[Row, Row, float, str]] = {
         {"payee.account_age_d": 31},
         56.0,
         "300,000 received, 250,000 of it now, by an account opened 12 days ago",
+    ),
+    "unaccustomed-payer": (
+        SELDOM | {"payer.out_distinct_7d": 8},
+        {"payer.out_distinct_7d": 5},
+        65.0,
+        "8 payees in 7 days, this one new, by an account with 0 earlier payments in 45 days",
+    ),
+    "joins-many-in": (
+        SELDOM | {"payer.first_seen_s": 500 * DAY, "payee.in_distinct_7d": 6},
+        {"payee.in_distinct_7d": 3},
+        65.0,
+        "6 payers in 7 days; this one is new and made 0 payments in 500 days before",
+    ),
+    "pays-a-spreader": (
+        SELDOM | SPREADS,
+        {"payee.out_count": 200},
+        65.0,
+        "3 payees in 7 days of an account with 0 payments in 90 days; the payer is new to it and made 0",
+    ),
+    "paid-by-unaccustomed-payer": (
+        SELDOM | {"payer.out_distinct_7d": 8},
+        {"pair.seen_before": 1},
+        65.0,
+        "8 payees in 7 days, this one new, by an account with 0 earlier payments in 45 days",
+    ),
+    "gathers-from-strangers": (
+        SELDOM | {"payer.first_seen_s": 500 * DAY, "payee.in_distinct_7d": 6},
+        {"payer.out_count": 40},
+        65.0,
+        "6 payers in 7 days; this one is new and made 0 payments in 500 days before",
+    ),
+    "spreads-strangers-money": (
+        SELDOM | SPREADS,
+        {"payee.out_distinct_7d": 0},
+        65.0,
+        "3 payees in 7 days of an account with 0 payments in 90 days; the payer is new to it and made 0",
+    ),
+    "spree": (
+        {
+            "payer.out_sum_8h": 9_000,
+            "payer.out_distinct_1h": 3,
+            "payer.out_mean": 100,
+            "payer.out_count": 20,
+            "pair.seen_before": 0,
+            "txn.payee_is_account": 1,
+        },
+        {"payer.out_distinct_1h": 1},
+        75.0,
+        "9,000 paid in 8 h and 3 payees in the last hour, this one new;"
+        " the mean of 20 earlier payments is 100",
+    ),
+    "new-account-passes-on": (
+        {
+            "payer.account_age_d": math.nan,
+            "payer.first_seen_s": 3 * 3600,
+            "payer.in_sum_24h": 40_000,
+            "payer.out_sum_24h": 39_000,
+        },
+        {"payer.account_age_d": 90},
+        82.5,
+        "40,000 received in 24 h and 39,000 passed on by an account first seen 3.0 hours ago",
     ),
     "police-listed-payee": (
         {"payee.listed_police": 90},
@@ -525,17 +600,25 @@ def test_every_threshold_is_a_named_parameter_with_a_unit(pack: Pack) -> None:
         "standard deviations",
         "km",
         "km/h",
+        "habit",
+        "evidence",
     }
     for rule in pack.rules:
         assert {parameter.unit for parameter in rule.params.values()} <= units, rule.id
         assert rule.basis is not None, rule.id
         text = rule.row()["when"] + rule.row()["score"]
-        # 0, 1 and the seconds of an hour and a day are no thresholds.
-        assert set(re.findall(r"(?<![\w.])\d+(?:\.\d+)?", text)) <= {"0", "1", "3600", "86400"}, rule.id
+        # 0, 1 and the seconds of an hour, a day and a week are no thresholds.
+        assert set(re.findall(r"(?<![\w.])\d+(?:\.\d+)?", text)) <= {"0", "1", "3600", "86400", "604800"}, (
+            rule.id
+        )
 
 
 def test_a_warning_is_about_the_account_whose_figures_made_it(pack: Pack) -> None:
+    # What speaks of both sides at once: a stranger and whom it pays.
+    both = {rule.id for rule in pack.rules if "limit" in rule.params} - {"spree"}
     for rule in pack.rules:
+        if rule.id in both:
+            continue
         sides = {name.split(".")[0] for name in rule.features} & {"payer", "payee"}
         assert sides <= {rule.account.value}, rule.id
         if rule.account is Side.PAYEE:

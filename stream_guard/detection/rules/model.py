@@ -31,6 +31,7 @@ _PARAM: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 Id = Annotated[str, StringConstraints(pattern=f"^{ID}$", max_length=64)]
 Line = Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^\S(?:.*\S)?$")]
+Origin = Annotated[str, StringConstraints(min_length=1, max_length=240, pattern=r"^\S(?:.*\S)?$")]
 ParamValue = Annotated[float, Field(ge=-MAX_NUMBER, le=MAX_NUMBER, allow_inf_nan=False)]
 
 
@@ -93,6 +94,7 @@ class ParamText(_Strict):
     value: ParamValue
     unit: Line | None = None
     meaning: Line | None = None
+    origin: Origin | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -134,9 +136,23 @@ class RuleText(_Strict):
     basis: Line | None = None
 
 
+class FittedText(_Strict):
+    """Where a pack's values come from that were fitted to a bank's history."""
+
+    history: Origin
+    since: Origin = Field(alias="from")
+    until: Origin
+    method: Literal["cold", "tuned"]
+    payments: Annotated[int, Field(ge=0)]
+    accounts: Annotated[int, Field(ge=0)]
+    fraud: Annotated[int, Field(ge=0)] | None = None
+    base: Origin
+
+
 class PackText(_Strict):
     """A pack as written; its rules are checked one by one, so that each has its own errors."""
 
     pack: Id
     version: Annotated[Line, BeforeValidator(_version)]
+    fitted: FittedText | None = None
     rules: Annotated[list[Any], Field(min_length=1, max_length=MAX_RULES)]

@@ -29,7 +29,7 @@ from stream_guard.detection.rules.expression import (
     features_of,
     params_of,
 )
-from stream_guard.detection.rules.model import NameText, PackText, ParamText, RuleText, ValidText
+from stream_guard.detection.rules.model import FittedText, NameText, PackText, ParamText, RuleText, ValidText
 from stream_guard.detection.rules.reasons import Template, template
 from stream_guard.detection.rules.rule import Pack, Parameter, Rule
 from stream_guard.detection.vocabulary import Action, RuleSource, RuleState, Side
@@ -178,7 +178,12 @@ class _Checker:
             self._add(where, rule, _cause(one, model))
 
 
-_NESTED: Final[Mapping[str, type[BaseModel]]] = {"name": NameText, "valid": ValidText, "params": ParamText}
+_NESTED: Final[Mapping[str, type[BaseModel]]] = {
+    "fitted": FittedText,
+    "name": NameText,
+    "valid": ValidText,
+    "params": ParamText,
+}
 
 
 def _cause(error: Any, model: type[BaseModel]) -> str:
@@ -213,7 +218,10 @@ def _rule(written: RuleText, when: Condition, score: Numeric, reason: Template) 
         account=Side(written.account),
         when=when,
         params=MappingProxyType(
-            {name: Parameter(float(p.value), p.unit, p.meaning) for name, p in written.params.items()}
+            {
+                name: Parameter(float(p.value), p.unit, p.meaning, p.origin)
+                for name, p in written.params.items()
+            }
         ),
         score=score,
         action=Action.parse(written.action),

@@ -33,6 +33,8 @@ class Parameter(NamedTuple):
     value: float
     unit: str | None
     meaning: str | None
+    origin: str | None = None
+    """Where a fitted value comes from; not part of the hash."""
 
 
 @dataclass(frozen=True, eq=False)
