@@ -129,12 +129,11 @@ class RowStore:
 
     def _create(self, ids: Sequence[bytes], unknown: I8, rows: I8) -> None:
         before = len(self._accounts)
-        for i in unknown.tolist():
-            account = ids[i]
-            rows[i] = self._index.setdefault(account, len(self._accounts))
-            if rows[i] == len(self._accounts):
-                self._accounts.append(account)
+        named = [ids[i] for i in unknown.tolist()]
+        self._accounts += dict.fromkeys(named)
         after = len(self._accounts)
+        self._index.update(zip(self._accounts[before:], range(before, after), strict=True))
+        rows[unknown] = np.fromiter(map(self._index.__getitem__, named), np.int64, len(named))
         if after > self._memory.capacity:
             self._memory.grow(after)
             more = self._memory.capacity - len(self.dirty)

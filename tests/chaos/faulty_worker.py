@@ -11,6 +11,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from functools import wraps
@@ -18,12 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from stream_guard.cli import main
 from stream_guard.detection.features import INDEX
 from stream_guard.detection.profiles import Profiles
 from stream_guard.detection.rules import CompiledPack
 from stream_guard.streaming.kafka_state import KafkaState
+from stream_guard.streaming.processor import Processor
 from stream_guard.streaming.transport import LoopConsumerThread
 
 VARIABLE = "CHAOS_FAULT_FILE"
@@ -52,6 +56,14 @@ class Point(StrEnum):
     """No death: the same in evaluating them."""
     SLOW = "slow"
     """No death: every batch of outputs waits for so many seconds."""
+    STUCK = "stuck"
+    """No death: agents take no batch any more."""
+    DEAF = "deaf"
+    """No death: the consumer fetches nothing any more, and does not know how far the logs go."""
+    DEAD_LOOP = "dead_loop"
+    """No death: the event loop does nothing but to wait, for so many seconds."""
+    NO_DEAD_LETTERS = "no_dead_letters"
+    """No death: the broker takes no dead letter."""
 
 
 class Faults:
@@ -96,9 +108,29 @@ def plant(faults: Faults) -> None:
         if self._txn_manager.transactional_id is not None:
             return await original(self, *args, **kwargs)
         await asyncio.sleep(faults.seconds(Point.SLOW) or 0.0)
+        if "dead-letters" in args[1] and faults.seconds(Point.NO_DEAD_LETTERS) is not None:
+            raise TopicAuthorizationFailedError("planted")
         sent = await original(self, *args, **kwargs)
         faults.meet(Point.SENDING)
         return sent
+
+    async def _may_go_on(self: Any, original: Callable[..., Awaitable[Any]]) -> Any:
+        while faults.seconds(Point.STUCK) is not None:
+            await asyncio.sleep(0.1)
+        return await original(self)
+
+    async def fetched_records(
+        self: Any, original: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
+    ) -> Any:
+        time.sleep(faults.seconds(Point.DEAD_LOOP) or 0.0)
+        return await original(self, *args, **kwargs)
+
+    async def _proc_fetch_request(
+        self: Any, original: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
+    ) -> Any:
+        while faults.seconds(Point.DEAF) is not None:
+            await asyncio.sleep(0.1)
+        return await original(self, *args, **kwargs)
 
     async def flush(self: Any, original: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
         faults.meet(Point.DELIVERED)
@@ -136,6 +168,9 @@ def plant(faults: Faults) -> None:
     _wrap(Profiles, payer_hop)
     _wrap(Profiles, payee_hop)
     _wrap(CompiledPack, evaluate)
+    _wrap(Processor, _may_go_on)
+    _wrap(Fetcher, fetched_records)
+    _wrap(Fetcher, _proc_fetch_request)
     _wrap(AIOKafkaProducer, send_batch)
     _wrap(AIOKafkaProducer, commit_transaction)
     _wrap(KafkaState, flush)
