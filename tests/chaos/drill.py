@@ -18,6 +18,7 @@ import orjson
 import pandas as pd
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from stream_guard.streaming.fatal import EXIT_FATAL, EXIT_FENCED
 from tests.chaos import histories
 from tests.chaos.faulty_worker import VARIABLE, Point
 from tests.chaos.verifier import Place, Sent, Verdict, verify
@@ -32,8 +33,8 @@ WAIT_S = 600.0
 FLUSHES = {"STREAM_GUARD_STATE__FLUSH_INTERVAL_S": "1.0"}
 """As in production: what was done since the last one is done again after a kill."""
 
-FENCED = 70
-"""Exit code of a worker that must not go on, and is to be started again."""
+GO_ON_ANEW = frozenset({EXIT_FATAL, EXIT_FENCED})
+"""Exit codes of a worker that must not go on as it is, and is right again when it is started anew."""
 
 
 def now_ms() -> int:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from stream_guard.streaming.fatal import EXIT_FENCED
 from tests.chaos.conftest import Report, Scale, Start
-from tests.chaos.drill import FENCED
 from tests.chaos.faulty_worker import Point
 from tests.kafka.harness import Kafka
 
@@ -83,11 +83,11 @@ def test_two_workers_under_one_name_raise_an_alarm_and_lose_nothing(
             try:
                 run.wait(lambda: bool(run.ended), "one of the two gives way")
                 # The supervisor's worker-0 takes over again, and the twin gives way in its turn.
-                assert twin.child.wait(60) == FENCED
+                assert twin.child.wait(60) == EXIT_FENCED
             finally:
                 twin.child.end()
         for log in (first.child.log, twin.child.log):
             assert "another worker runs under the same instance id" in log.read_text()
-        assert run.ended == [("worker-0", FENCED)]
+        assert run.ended == [("worker-0", EXIT_FENCED)]
         assert run.workers["worker-0"].metric("stream_guard_last_exit", cause="fenced") == 1
         report("2 two under one name", run)
