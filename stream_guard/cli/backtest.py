@@ -58,7 +58,7 @@ def backtest(
 
     Everything before --from warms profiles and the anomaly model. Labels (is_fraud, fraud_scenario, and what
     the accounts file says about fraud) are for judging: detection never sees them. Nothing is late, and no
-    risk signals are read. Set the time zone of the history: STREAM_GUARD_BANK__TIMEZONE=UTC.
+    lists are read. Set the time zone of the history: STREAM_GUARD_BANK__TIMEZONE=UTC.
     """
     from stream_guard.backtest import run
 
