@@ -68,7 +68,7 @@ def fit(
     context = context_of(settings, pack, None, 1)
     file = pack or settings.models.pack
     published = file.read_text(encoding="utf-8-sig")
-    with progress_bar(len(inputs.history)) as tell:
+    with progress_bar() as tell:
         # Which accounts there are is no label; what else the file says of them is.
         result = run(replace(inputs, accounts=None), context, own, cold=cold, budget=budget, tell=tell)
     span = inputs.period.as_dict()
