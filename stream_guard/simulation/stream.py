@@ -113,7 +113,7 @@ def programme(seconds: float, seed: int) -> list[tuple[float, str]]:
 
 def accounts_needed(plays: Sequence[tuple[float, str]]) -> int:
     """Persons that a bank should have, so that each play finds its cast and a crowd is left around them."""
-    return 600 + 9 * len(plays)
+    return 600 + 5 * len(plays)
 
 
 class Live:

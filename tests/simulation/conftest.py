@@ -19,4 +19,4 @@ def staged() -> History:
 def before_live() -> History:
     """A history with every play prepared for a live stream of 20 s."""
     names = [name for _, name in programme(20, 5)]
-    return generate(5, NOW_MS, days=200, accounts=650, live=names, activity=0.4)
+    return generate(5, NOW_MS, days=200, accounts=450, live=names, activity=0.4)

@@ -127,7 +127,7 @@ def watched(request: pytest.FixtureRequest) -> tuple[History, Worker, Counter[st
     """A history and 20 live seconds, at midnight and by day; the rules that fired before the live part."""
     seed, now_ms = request.param
     plays = programme(SECONDS, seed)
-    history = generate(seed, now_ms, accounts=650, activity=0.4, live=[name for _, name in plays])
+    history = generate(seed, now_ms, accounts=450, activity=0.4, live=[name for _, name in plays])
     worker = Worker()
     for update in history.account_updates():
         worker.update(orjson.dumps(update))
