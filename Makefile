@@ -13,10 +13,10 @@ COMPILE = env -u PIP_FIND_LINKS CUSTOM_COMPILE_COMMAND="make lock" .cache/lock/b
 	--generate-hashes --strip-extras --allow-unsafe --all-build-deps --no-annotate --newline lf \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
-.PHONY: help setup setup-dev demo test quick chaos lint types format bench quality dashboards broker lock clean
+.PHONY: help setup setup-dev demo test quick chaos lint types format bench quality dashboards stack-check broker lock clean
 
 help: ## this list
-	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## make .venv with the stream-guard command (Python 3.11+ is all it needs)
 	@.ci/setup runtime
@@ -56,6 +56,9 @@ quality: setup-dev ## fit the rules on recorded histories and judge them; DATA=D
 
 dashboards: setup-dev ## write Grafana's dashboards anew from docker/grafana/generator
 	@$(BIN)/python docker/grafana/generator
+
+stack-check: setup-dev ## what containers would run, checked without an engine: image, compose, Kubernetes, AsyncAPI
+	@$(BIN)/python -m pytest tests/stack tests/asyncapi $(ARGS)
 
 broker: setup-dev ## a real Apache Kafka in the foreground, for trying things out
 	@$(BIN)/python -m tests.kafka.broker $(ARGS)

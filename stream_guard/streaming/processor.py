@@ -189,6 +189,14 @@ class Processor:
                 await self._backend.close(number)
 
     async def _starting_offsets(self, assignment: set[TP]) -> dict[TP, int]:
+        transactions = self._keyed["transactions"]
+        for opened in self._open.values():
+            # Legs are told apart by payments' offsets: those of another topic would pass for repeats.
+            if opened.applied and transactions not in opened.applied:
+                raise StateRefused(
+                    f"the state of partition {opened.number} was built from another topic than"
+                    f" {transactions}: put topics.transactions back, or start under a new application id"
+                )
         bounds = await self.bounds(assignment)
         offsets = {}
         for tp in assignment:

@@ -93,6 +93,8 @@ def test_the_settings_of_every_stream_guard_service_can_be_used(
             for variable, value in (service.get("environment") or {}).items()
             if variable.startswith("STREAM_GUARD_")
         }
+        if not environment:  # makes the secrets, and asks no broker
+            continue
         settings = load_settings(ROOT / "configs" / "production.yaml", environment)
         assert settings.broker[0].startswith("kafka:")
         seen.add(settings.instance_id)
