@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from stream_guard.settings import load_settings
+from stream_guard.streaming.access import ROLES
 from tests.kafka.secure import SECURE
 
 ROOT = Path(__file__).parents[2]
@@ -213,3 +214,14 @@ def test_grafanas_password_is_made_once_and_differs(tmp_path: Path) -> None:
         assert file.stat().st_mode & 0o077 == 0
     assert found[0] == found[1] != found[2]
     assert len(found[0]) == 32
+
+
+def test_the_secured_stack_knows_every_role() -> None:
+    for script in ("secrets", "access"):
+        (line,) = [
+            line for line in (SECURE / script).read_text().splitlines() if line.startswith("for role in")
+        ]
+        named = set(line.removeprefix("for role in ").removesuffix("; do").split())
+        assert named - {"simulation"} == set(ROLES)
+    # Whoever redrives is granted that for as long as it takes.
+    assert '[ "$role" = redrive ] ||' in (SECURE / "access").read_text()
