@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from stream_guard.detection.rules import load_pack
 from stream_guard.detection.rules.compiler import FIXED_SCORE
 from stream_guard.detection.rules.document import Path, Place, read
+
+ORIGIN: Final = "rules tune"
+"""Where a changed value comes from, where the pack said so of the old one."""
 
 
 def with_values(text: str, source: str, changes: Mapping[tuple[str, str], float]) -> str:
@@ -37,17 +40,20 @@ def with_values(text: str, source: str, changes: Mapping[tuple[str, str], float]
     load_pack(text, source)
     document = read(text, source)
     rules = {rule["id"]: number for number, rule in enumerate(document.data["rules"])}
-    edits: dict[Path, float] = {}
+    edits: dict[Path, str] = {}
     for (rule, name), value in changes.items():
         number = rules[rule]
         path = path_of(document.data["rules"][number], number, name)
         if _at(document.data, path) != value:
-            edits[path] = value
-            edits["rules", number, "version"] = document.data["rules"][number]["version"] + 1
+            edits[path] = written(value)
+            edits["rules", number, "version"] = str(document.data["rules"][number]["version"] + 1)
+            origin: Path = (*path[:-1], "origin")
+            if origin in document.places:
+                edits[origin] = ORIGIN
     lines = text.splitlines(keepends=True)
     # From the end, so that earlier places stay where they are.
-    for path, value in sorted(edits.items(), key=lambda edit: document.place(edit[0])[:2], reverse=True):
-        replace(lines, document.place(path), written(value))
+    for path, new in sorted(edits.items(), key=lambda edit: document.place(edit[0])[:2], reverse=True):
+        replace(lines, document.place(path), new)
     changed = "".join(lines)
     load_pack(changed, source)
     return changed
@@ -69,10 +75,11 @@ def _at(data: Any, path: Path) -> Any:
 
 
 def replace(lines: list[str], place: Place, new: str) -> None:
-    """Put another word in place of the one that begins at `place`."""
+    """Put another word in place of the one that begins at `place`, or of the text in quotes there."""
     line, start = lines[place.line - 1], place.column - 1
+    ends = line[start - 1] if start and line[start - 1] in "\"'" else " ,}#\r\n\t"
     end = start
-    while end < len(line) and line[end] not in " ,}#\r\n\t":
+    while end < len(line) and line[end] not in ends:
         end += 1
     lines[place.line - 1] = line[:start] + new + line[end:]
 

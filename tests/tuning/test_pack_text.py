@@ -59,6 +59,13 @@ def test_a_value_that_is_in_force_already_changes_nothing() -> None:
     assert with_values(TEXT, "own.yaml", {("one", "least"): 1_000.0}) == TEXT
 
 
+def test_a_changed_value_no_longer_says_that_it_was_fitted() -> None:
+    fitted, tuned = 'value: 1_000, origin: "quantile 0.8, of 9"', 'value: 2_000, origin: "rules tune"'
+    text = TEXT.replace("value: 1_000", fitted)
+    new = with_values(text, "own.yaml", {("one", "least"): 2_000.0})
+    assert new == text.replace(fitted, tuned).replace("version: 7", "version: 8")
+
+
 @pytest.mark.parametrize("change", [("three", "n"), ("two", "least"), ("two", "score")])
 def test_what_the_pack_does_not_have_cannot_change(change: tuple[str, str]) -> None:
     with pytest.raises(KeyError):
