@@ -135,7 +135,8 @@ def plan(
         "decisions": _deleted_after(7 * DAY_MS),
         "alerts": _deleted_after(90 * DAY_MS),
         "dead_letters": _deleted_after(30 * DAY_MS),
-        "state": COMPACTED,
+        # Twice what a snapshot may be old: the mark of a removed key must outlive all that hold the key.
+        "state": {**COMPACTED, "delete.retention.ms": str(DAY_MS)},
     }
     for role in ("transactions", "account_updates", "dispositions", "risk_signals"):
         configs[role] = {**configs[role], "max.message.bytes": str(LARGEST_INPUT)}
@@ -222,6 +223,14 @@ def _keeping_differences(topic: TopicPlan, have: TopicFound) -> Iterator[tuple[b
         yield topic.keyed, f"has cleanup.policy={actual}, so {harm}: set cleanup.policy={policy}."
     elif policy == "delete":
         yield from _retention_differences(topic, have)
+    marks = int(topic.configs.get("delete.retention.ms", 0))
+    kept = int(have.configs["delete.retention.ms"]) if marks else 0
+    if kept < marks // 2:
+        yield (
+            True,
+            f"keeps the mark of a removed key for {_duration(kept)} only, so a local snapshot may bring back"
+            f" what was removed: set delete.retention.ms={marks}.",
+        )
     largest = int(topic.configs.get("max.message.bytes", 0))
     limit = int(have.configs["max.message.bytes"])
     if limit < largest:

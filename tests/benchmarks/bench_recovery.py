@@ -20,6 +20,7 @@ from stream_guard.streaming.light_records import LightRecords
 from stream_guard.streaming.loading import Loading
 from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.snapshots import SnapshotFolder
+from stream_guard.streaming.worker import spare_the_collector
 from tests.benchmarks.recovery import model_rows
 from tests.detection.builders import context
 
@@ -60,13 +61,10 @@ def timed(what: str, rows: int, function: Callable[[], Any]) -> Any:
     return done
 
 
-def read(log: list[bytes]) -> list[Any]:
-    """Records of batches, as the consumer gives them."""
-    records: list[Any] = []
+def records_of(batch: bytes) -> list[Any]:
+    """Records of a batch, as the consumer gives them."""
     tp = TopicPartition("state", 0)
-    for batch in log:
-        records += LightRecords(tp, MemoryRecords(batch), [], 0, None, None, False, READ_COMMITTED)
-    return records
+    return list(LightRecords(tp, MemoryRecords(batch), [], 0, None, None, False, READ_COMMITTED))
 
 
 def main() -> None:
@@ -76,15 +74,14 @@ def main() -> None:
     print(f"{ACCOUNTS:,} rows of {sum(len(value) for _, value in items) / ACCOUNTS:,.0f} bytes")
     Loading(empty()).take(items[:10])
     log = list(batches(items))
-    records = timed("changelog: records of batches", ACCOUNTS, lambda: read(log))
-    pairs = timed("changelog: keys and values", ACCOUNTS, lambda: [(one.key, one.value) for one in records])
+    spare_the_collector()
     loading = Loading(empty())
-
-    def take() -> None:
-        for start in range(0, ACCOUNTS, 20_000):
-            loading.take(pairs[start : start + 20_000])
-
-    timed("changelog: into memory", ACCOUNTS, take)
+    timed("changelog: records of batches", ACCOUNTS, lambda: [len(records_of(batch)) for batch in log])
+    timed(
+        "changelog: the same, and into memory",
+        ACCOUNTS,
+        lambda: [loading.take([(one.key, one.value) for one in records_of(batch)]) for batch in log],
+    )
     partition = loading.partition
     with tempfile.TemporaryDirectory() as name:
         folder = SnapshotFolder(Path(name), "bench", "state", "bench", lambda: 1)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from stream_guard.streaming.snapshots import MAX_AGE_S
 from stream_guard.streaming.topic_plan import DAY_MS, ROLES, Problem, TopicFound, TopicPlan, plan, problems
 
 NAMES = {role: f"bank-{role}" for role in ROLES}
@@ -56,6 +57,14 @@ def test_legs_and_cases_are_kept_longer_than_the_longest_outage() -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_a_topic_as_planned_has_no_problem(role: str) -> None:
     assert judge(role, found(role)) == []
+
+
+def test_a_changelog_that_forgets_removals_before_a_snapshot_is_too_old_is_serious() -> None:
+    (problem,) = judge("state", found("state", delete_retention_ms=str(11 * DAY_MS // 24)))
+    assert problem.serious
+    assert "may bring back what was removed: set delete.retention.ms=86400000." in problem.message
+    assert judge("state", found("state", delete_retention_ms=str(DAY_MS // 2))) == []
+    assert int(WANTED["state"].configs["delete.retention.ms"]) >= 2 * MAX_AGE_S * 1000
 
 
 @pytest.mark.parametrize("role", ROLES)
