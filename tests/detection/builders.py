@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,10 @@ EAGER_ANOMALY = load_anomaly(
 
 @cache
 def pack() -> CompiledPack:
-    return compile_pack(check_file(MODELS / "bank-core.yaml"), KERNELS)
+    """The shipped one, but for the rule that every account of a test is too new for."""
+    shipped = check_file(MODELS / "bank-core.yaml")
+    rules = tuple(rule for rule in shipped.rules if rule.id != "new-account-passes-on")
+    return compile_pack(replace(shipped, rules=rules), KERNELS)
 
 
 def context(
