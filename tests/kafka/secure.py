@@ -84,6 +84,7 @@ def running_secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
         "controller.quorum.voters": f"1@{controller}",
         "ssl.keystore.location": str(certificates / "broker.pem"),
         "ssl.truststore.location": str(certificates / "ca.pem"),
+        "log.dirs": str(folder / "data"),
         "offsets.topic.num.partitions": "4",
         "transaction.state.log.num.partitions": "4",
         "group.initial.rebalance.delay.ms": "0",

@@ -139,6 +139,33 @@ def gets_in(environment: Env) -> bool:
 GROUPS = {"worker": "stream-guard", "core-banking": "core-banking-decisions"}
 
 
+# First, because what the roles write below is no state, and a worker refuses it.
+def test_a_worker_with_its_role_decides_and_keeps_its_state(secured: SecuredKafka, tmp_path: Path) -> None:
+    environment: Env = {"STREAM_GUARD_DECISIONS__EMIT": "all"}
+    bank = Producer(
+        {**settings_of(secured.user({}, "core-banking")).librdkafka(), "partitioner": "murmur2_random"}
+    )
+    with running_worker(secured.user(environment, "worker"), folder=tmp_path) as worker:
+        for number in range(40):
+            account = f"payer-{number}"
+            value = {
+                "event_id": f"e{number}",
+                "ts": int(time.time() * 1000),
+                "account": account,
+                "counterparty": "payee",
+                "amount": 10.0,
+            }
+            bank.produce("transactions", json.dumps(value), account)
+        assert bank.flush(ANSWER_S) == 0
+        deadline = time.monotonic() + 60
+        while worker.metric("stream_guard_state_events", result="counted") < 40:
+            assert time.monotonic() < deadline, worker.child.tail()
+            time.sleep(0.2)
+        assert worker.terminate() == 0
+    with running_worker(secured.user(environment, "worker"), folder=tmp_path) as again:
+        assert again.metric("stream_guard_state_events", result="counted") == 40
+
+
 @pytest.mark.parametrize("role", WRITES)
 def test_a_role_writes_its_topics_and_is_refused_every_other(
     role: str, actor: Callable[[str], Actor]
@@ -182,33 +209,6 @@ def test_only_the_administrator_changes_users_and_grants(secured: SecuredKafka) 
     for role in ("ops", "worker", "investigators"):
         assert run(secured.user({}, role), "access", "password", role, "--file", file) != 0
         assert run(secured.user({}, role), "access", "grant", "worker", role) != 0
-
-
-def test_a_worker_with_its_role_decides_and_keeps_its_state(secured: SecuredKafka, tmp_path: Path) -> None:
-    environment: Env = {"STREAM_GUARD_DECISIONS__EMIT": "all"}
-    bank = Producer(
-        {**settings_of(secured.user({}, "core-banking")).librdkafka(), "partitioner": "murmur2_random"}
-    )
-    with running_worker(secured.user(environment, "worker"), folder=tmp_path) as worker:
-        for number in range(40):
-            account = f"payer-{number}"
-            value = {
-                "event_id": f"e{number}",
-                "ts": int(time.time() * 1000),
-                "account": account,
-                "counterparty": "payee",
-                "amount": 10.0,
-            }
-            bank.produce("transactions", json.dumps(value), account)
-        assert bank.flush(ANSWER_S) == 0
-        deadline = time.monotonic() + 60
-        while worker.metric("stream_guard_state_events", result="counted") < 40:
-            assert time.monotonic() < deadline, worker.child.tail()
-            time.sleep(0.2)
-        # Bad records that other tests wrote are refused, which takes the right to write dead letters.
-        assert worker.terminate() == 0
-    with running_worker(secured.user(environment, "worker"), folder=tmp_path) as again:
-        assert again.metric("stream_guard_state_events", result="counted") == 40
 
 
 def test_a_rotated_password_replaces_the_old_one(secured: SecuredKafka) -> None:
