@@ -54,8 +54,15 @@ def _fetch(unpacked: Path) -> None:
     for package in partial.glob("*.deb"):
         subprocess.run(["dpkg", "-x", package.name, "."], check=True, cwd=partial, capture_output=True)
         package.unlink()
+    _look_here(partial / "usr" / "bin" / "prometheus-alertmanager")
     partial.chmod(0o755)
     partial.rename(unpacked)  # whole or not at all
+
+
+def _look_here(alertmanager: Path) -> None:
+    """Have it find its templates from the folder it is started in: Debian's looks for them in /usr/share."""
+    installed, here = b"/usr/share/prometheus/alertmanager", b"usr/share/prometheus/alertmanager/"
+    alertmanager.write_bytes(alertmanager.read_bytes().replace(installed, here))
 
 
 def _run(command: list[str], where: Path) -> str | None:

@@ -17,6 +17,7 @@ import yaml
 
 from tests.kafka.broker import free_port
 from tests.kafka.processes import Child
+from tests.ops.packages import folder as unpacked
 from tests.ops.packages import program
 from tests.ops.rules import PROMETHEUS, RULES
 
@@ -47,6 +48,7 @@ class Server:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.started_in = folder
         self._child: Child | None = None
 
     def command(self) -> list[str]:
@@ -56,7 +58,7 @@ class Server:
     def start(self) -> None:
         """Start and wait until it is ready."""
         log = self.folder / "server.log"
-        self._child = child = Child(self.command(), log=log, folder=self.folder)
+        self._child = child = Child(self.command(), log=log, folder=self.started_in)
         deadline = time.monotonic() + START_S
         while not self._answers():
             if child.returncode is not None or time.monotonic() > deadline:
@@ -67,7 +69,7 @@ class Server:
     def stop(self) -> None:
         """End it."""
         child, self._child = self._child, None
-        if child is not None and child.returncode is None:
+        if child is not None:
             child.end()
 
     def _answers(self) -> bool:
@@ -194,6 +196,7 @@ class Alertmanager(Server):
 
     def __init__(self, folder: Path, webhook: str) -> None:
         super().__init__(folder)
+        self.started_in = unpacked()
         example = PROMETHEUS.parent / "alertmanager" / "alertmanager.yml"
         text = example.read_text(encoding="utf-8").replace("http://127.0.0.1:9095", webhook)
         self._config = folder / "alertmanager.yml"
