@@ -28,8 +28,8 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for rule in all_rules() if "alert" in rule]
 
 
-def in_fast_motion(target: Path, faster: int, *, keep: Collection[str] = ()) -> Path:
-    """A copy of the rules in which every window and every `for` is so many times shorter.
+def in_fast_motion(target: Path, faster: int, *, windows: bool = True, keep: Collection[str] = ()) -> Path:
+    """A copy of the rules in which every `for` (and window, if `windows`) is so many times shorter.
 
     Thresholds stay as they are, and so do comparisons with the day or week before, and the alerts to `keep`.
     """
@@ -39,7 +39,8 @@ def in_fast_motion(target: Path, faster: int, *, keep: Collection[str] = ()) -> 
         for rule in (rule for group in document["groups"] for rule in group["rules"]):
             if rule.get("alert") in keep:
                 continue
-            rule["expr"] = WINDOW.sub(lambda found: f"[{_shorter(found[1], faster)}]", rule["expr"])
+            if windows:
+                rule["expr"] = WINDOW.sub(lambda found: f"[{_shorter(found[1], faster)}]", rule["expr"])
             if "for" in rule:
                 rule["for"] = _shorter(rule["for"], faster)
         (target / path.name).write_text(yaml.safe_dump(document), encoding="utf-8")

@@ -119,7 +119,7 @@ def test_a_second_worker_with_another_pack_and_little_memory(stage: Stage, tmp_p
     stage.quiet("PacksDiffer", "MemoryNearBound")
     other = tmp_path / "other.yaml"
     shipped = (ROOT / "models" / "bank-core.yaml").read_text(encoding="utf-8")
-    other.write_text(shipped.replace("min_in: 50_000", "min_in: 60_000"), encoding="utf-8")
+    other.write_text(shipped.replace("version: 2026.11.1", "version: 2026.11.2"), encoding="utf-8")
     assert other.read_text(encoding="utf-8") != shipped
     stage.start("worker-1", models__pack=str(other), state__memory_mb="10")
     stage.rings("PacksDiffer", "MemoryNearBound")
