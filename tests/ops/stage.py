@@ -12,6 +12,7 @@ import orjson
 from confluent_kafka import Producer
 
 from tests.kafka.bank import payment, wait_until
+from tests.kafka.broker import free_port
 from tests.kafka.harness import PRODUCTION, Env, Kafka, Worker, settings_of
 from tests.ops.inbox import Inbox, open_inbox
 from tests.ops.prometheus import Alertmanager, Prometheus
@@ -48,9 +49,13 @@ class Stage:
     def start(self, instance: str, **settings: str) -> Worker:
         """Start a worker, or start it again, and have it watched."""
         more = {f"STREAM_GUARD_{name.upper()}": value for name, value in settings.items()}
+        # Prometheus knows it again by its address.
+        port = self.workers[instance].port if instance in self.workers else free_port()
+        more["STREAM_GUARD_HTTP__PORT"] = str(port)
         worker = Worker(
             {**self.environment, **more}, instance=instance, folder=self.folder, config=PRODUCTION
         )
+        worker.port = port
         self.workers[instance] = worker
         self.prometheus.watch([f"127.0.0.1:{one.port}" for one in self.workers.values()])
         worker.wait_ready()

@@ -133,14 +133,15 @@ def test_a_worker_that_is_killed_leaves_partitions_to_nobody(stage: Stage) -> No
 
 def test_a_worker_that_starts_again_and_again(stage: Stage) -> None:
     stage.quiet("WorkerRestarting")
-    for _ in range(3):
+    address = f"127.0.0.1:{stage.workers['worker-1'].port}"
+    seen = f'changes(stream_guard_start_time_seconds{{instance="{address}"}}[30m])'
+    for restart in range(1, 4):
         worker = stage.start("worker-1")
-        target = f"127.0.0.1:{worker.port}"
         wait_until(
-            lambda target=target: bool(  # type: ignore[misc]
-                stage.prometheus.query(f'stream_guard_start_time_seconds{{instance="{target}"}}')
+            lambda restart=restart: any(  # type: ignore[misc]
+                sample.value >= restart for sample in stage.prometheus.query(seen)
             ),
-            "Prometheus has seen it",
+            "Prometheus has seen the restart",
         )
         worker.kill()
     stage.rings("WorkerRestarting")

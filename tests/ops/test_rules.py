@@ -58,6 +58,8 @@ def test_the_runbook_has_an_entry_of_four_parts_for_every_alert_and_for_no_other
     text = (DOCKER / "RUNBOOK.md").read_text(encoding="utf-8")
     (part,) = re.findall(r"^## Alerts\n(.*?)(?=^## )", text + "\n## ", re.M | re.S)
     entries = dict(re.findall(r"^### (\w+)\n(.*?)(?=^###? |\Z)", part, re.M | re.S))
+    table = set(re.findall(r"\w+", " ".join(re.findall(r"^\| ([^|]+) \|", text, re.M))))
+    assert set(ALERTS) <= table, "the table says of each alert how it has been seen firing"
     assert sorted(entries) == sorted(ALERTS)
     for name, entry in entries.items():
         parts = re.findall(r"^\*\*([\w ]+)\.\*\* \S", entry, re.M)
