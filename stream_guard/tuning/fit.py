@@ -47,9 +47,9 @@ WRONG: Final = 0.5
 """Suspects that an account costs which is none: a hit rate below 1 in 3 is not worth having."""
 PRIOR: Final = 0.3
 PRIOR_WEIGHT: Final = 2.0
-MOST: Final = 90.0
+MOST: Final = 95.0
 """Score of a rule that was always right: several reasons still add to each other."""
-HIGHEST: Final = 95.0
+HIGHEST: Final = 98.0
 UNPROVEN: Final = (30.0, 15.0)
 """`base` and `span` of a rule that never fired: below every threshold of a warning."""
 BASE, SPAN = "base", "span"
@@ -113,8 +113,8 @@ def tuned_values(rule: Rule, early: Sample, sample: Sample, own: Flags, budget: 
     if not ladder.evaluable:
         return Fitted({}, {}, "cannot be tried on this history")
     tried = [_try(rung, ladder, suspects, budget) for rung in rungs or [Rung({}, {})]]
-    # The first of the best: cold values, then the looser.
-    best = max(tried, key=lambda one: round(one.gain, 6))
+    # Of those that are worth the same the cold values, then the one that speaks least: it was right more often.
+    best = max(tried, key=lambda one: (round(one.gain, 6), one is tried[0], -np.count_nonzero(one.scores)))
     fitted = _fitted(best.rung, ladder)
     worth, note = _worth(rule, best.scores, suspects)
     origins = dict.fromkeys(worth, note)
@@ -177,7 +177,7 @@ def _worth(rule: Rule, scores: Floats, suspects: Flags) -> tuple[dict[str, float
         if count < 4 or high < low:
             low = high = share
         base = round(MOST * low, 1)
-        span = round(min(HIGHEST - base, 1.5 * MOST * (high - low) + 5.0), 1)
+        span = round(min(HIGHEST - base, MOST * (high - low) + 5.0), 1)
     if BASE in rule.params:
         found = {BASE: base}
         if SPAN in rule.params:

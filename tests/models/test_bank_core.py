@@ -301,7 +301,7 @@ FIRES: dict[str, tuple[Row, Row, float, str]] = {
             "payer.out_sum_24h": 39_000,
         },
         {"payer.account_age_d": 90},
-        82.5,
+        89.0,
         "40,000 received in 24 h and 39,000 passed on by an account first seen 3.0 hours ago",
     ),
     "police-listed-payee": (

@@ -153,7 +153,7 @@ def test_a_rule_that_never_fired_opens_no_warning_alone_and_one_that_cannot_be_t
 
 def test_a_fixed_score_is_fitted_as_such() -> None:
     of = sample({199}, **{"payer.holder_age_y": [20.0] * 199 + [80.0]})
-    assert fitted(RULES["aged"], of) == {"score": pytest.approx(90 * 1.6 / 3, abs=0.1)}
+    assert fitted(RULES["aged"], of) == {"score": pytest.approx(95 * 1.6 / 3, abs=0.1)}
 
 
 def test_an_account_is_ranked_by_its_best_payment_on_its_own_side() -> None:
