@@ -113,7 +113,7 @@ def tuned_values(rule: Rule, early: Sample, sample: Sample, own: Flags, budget: 
     if not ladder.evaluable:
         return Fitted({}, {}, "cannot be tried on this history")
     tried = [_try(rung, ladder, suspects, budget) for rung in rungs or [Rung({}, {})]]
-    # Of those that are worth the same the cold values, then the one that speaks least: it was right more often.
+    # Among equals the cold values, then the one that speaks least: it was right more often.
     best = max(tried, key=lambda one: (round(one.gain, 6), one is tried[0], -np.count_nonzero(one.scores)))
     fitted = _fitted(best.rung, ladder)
     worth, note = _worth(rule, best.scores, suspects)
