@@ -10,11 +10,11 @@ from tests.kafka.harness import Kafka
 from tests.ops.expressions import Expression, of_panels, of_rules
 from tests.ops.scene import Scene, bank_at_work
 
-EMPTY_IN_HEALTH = {
+MAY_BE_EMPTY = {
     "service-health: Which alerts fire? (A)": "no alert fires",
-    "rule rule:stream_guard_hit_rate_last30:upper": "no rule model has 30 dispositions after a minute",
+    "rule rule:stream_guard_hit_rate_last30:upper": "few have 30 dispositions after a minute",
 }
-"""Expressions that must have nothing to show, and why. Alerts are the others: what they read is looked at."""
+"""Expressions that may have nothing to show in health, and why. Alerts must: what they read is looked at."""
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +34,12 @@ def test_every_expression_parses_and_returns_data(scene: Scene) -> None:
     assert len(everything) > 100
     for one in everything:
         found = scene.prometheus.query(one.text)
-        if one.is_alert or one.place in EMPTY_IN_HEALTH:
-            problems += [f"{one.place} has data in health: {found}"] * bool(found)
-        elif not found:
+        if one.is_alert and found:
+            problems.append(f"{one.place} has data in health: {found}")
+        elif not found and not one.is_alert and one.place not in MAY_BE_EMPTY:
             problems.append(f"{one.place} has no data: {one.text}")
     assert not problems, "\n".join(problems)
-    assert set(EMPTY_IN_HEALTH) <= {one.place for one in everything}
+    assert set(MAY_BE_EMPTY) <= {one.place for one in everything}
 
 
 def test_every_series_that_an_alert_reads_is_there(scene: Scene) -> None:
