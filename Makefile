@@ -13,7 +13,7 @@ COMPILE = env -u PIP_FIND_LINKS CUSTOM_COMPILE_COMMAND="make lock" .cache/lock/b
 	--generate-hashes --strip-extras --allow-unsafe --all-build-deps --no-annotate --newline lf \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options
 
-.PHONY: help setup setup-dev demo test quick chaos lint types format bench quality dashboards stack-check broker lock clean
+.PHONY: help setup setup-dev demo test quick chaos lint types format bench quality dashboards previews stack-check broker lock clean
 
 help: ## this list
 	@awk -F ':[^#]*## ' '/^[a-z-]+:[^#]*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ quality: setup-dev ## fit the rules on recorded histories and judge them; DATA=D
 
 dashboards: setup-dev ## write Grafana's dashboards anew from docker/grafana/generator
 	@$(BIN)/python docker/grafana/generator
+
+previews: setup-dev ## draw the dashboards' main panels for the README: a bank at work, a real Prometheus, five minutes
+	@$(BIN)/python -m tests.ops.previews $(ARGS)
 
 stack-check: setup-dev ## what containers would run, checked without an engine: image, compose, Kubernetes, AsyncAPI
 	@$(BIN)/python -m pytest tests/stack tests/asyncapi $(ARGS)

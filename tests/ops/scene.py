@@ -18,6 +18,7 @@ from stream_guard.simulation.stream import Live, Topic, accounts_needed, program
 from tests.kafka.bank import wait_until
 from tests.kafka.harness import ROOT, Env, Kafka, Worker, running_worker, settings_of
 from tests.ops.prometheus import Prometheus
+from tests.ops.rules import RULES
 
 KERNELS: Env = {"STREAM_GUARD_DATA_DIR": str(ROOT / ".cache" / "worker")}
 """Compiled once for all tests."""
@@ -53,6 +54,7 @@ def bank_at_work(
     seed: int = 7,
     settings: Env | None = None,
     bad: bool = False,
+    rules: Path = RULES,
     during: Callable[[], None] = lambda: None,
 ) -> Iterator[Scene]:
     """Send a history, then live payments for so many seconds, and judge the warnings.
@@ -67,6 +69,8 @@ def bank_at_work(
         Of the workers, beside those that name the topics.
     bad
         Whether some records cannot be read.
+    rules
+        Folder of rule files.
     during
         Called when the live payments have begun.
     """
@@ -90,7 +94,7 @@ def bank_at_work(
             for number in range(workers)
         ]
         targets = [f"127.0.0.1:{worker.port}" for worker in running]
-        prometheus = stack.enter_context(Prometheus(folder / "prometheus", targets))
+        prometheus = stack.enter_context(Prometheus(folder / "prometheus", targets, rules=rules))
         for worker in running:
             worker.wait_ready()
         sender = KafkaSender(kafka.bootstrap, names)

@@ -11,6 +11,7 @@ import yaml
 
 from tests.kafka.harness import ROOT
 from tests.ops.expressions import pages, panels
+from tests.ops.previews import FOLDER, SHOWN
 
 GRAFANA = ROOT / "docker" / "grafana"
 PANELS = [(name, panel) for name, page in pages().items() for panel in panels(page)]
@@ -54,6 +55,16 @@ def test_no_title_stands_twice_and_no_two_panels_overlap() -> None:
         ]
         assert len(set(cells)) == len(cells)
         assert max(x for x, _ in cells) < 24
+
+
+def test_the_readme_shows_a_picture_of_each_and_its_panels_are_still_there() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(SHOWN) == set(pages())
+    for name, page in pages().items():
+        assert set(SHOWN[name]) <= {panel["title"] for panel in panels(page)}
+        path = FOLDER / f"{name}.png"
+        assert path.stat().st_size < 200_000
+        assert f"({path.relative_to(ROOT)})" in readme
 
 
 def test_grafana_is_provisioned_with_the_source_and_the_folder() -> None:
