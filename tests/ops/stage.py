@@ -66,12 +66,15 @@ class Stage:
         """The bank's time, milliseconds."""
         return round(time.time() * 1000) - self.behind_ms
 
-    def pay(self, count: int, *, age_s: float = 0.0) -> None:
-        """Send harmless payments; their records are `age_s` old already."""
+    def pay(self, count: int, *, age_s: float = 0.0, **more: str) -> None:
+        """Send harmless payments, with `more` fields; their records are `age_s` old already."""
         now = self.now
         numbers = range(self.sent, self.sent + count)
         self.write(
-            (orjson.dumps(payment(f"e{i}", now, f"A{i % 500}", f"B{i % 700}", 20.0)) for i in numbers),
+            (
+                orjson.dumps(payment(f"e{i}", now, f"A{i % 500}", f"B{i % 700}", 20.0, **more))
+                for i in numbers
+            ),
             (f"A{i % 500}" for i in numbers),
             age_s,
         )

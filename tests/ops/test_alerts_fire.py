@@ -1,4 +1,4 @@
-"""Alerts, seen firing on a real Prometheus by injecting their causes; docker/RUNBOOK.md has the table.
+"""Every alert, seen firing on a real Prometheus by injecting its cause; docker/RUNBOOK.md has the table.
 
 The tests of this file go through one story in order, on the same workers. Rules run 60 times faster; the two
 alerts that compare with last week are in test_backfilled.py.
@@ -6,13 +6,17 @@ alerts that compare with last week are in test_backfilled.py.
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiokafka
 import orjson
 import pytest
 
+from stream_guard.streaming.fatal import EXIT_FENCED
 from tests.kafka.bank import payment, wait_until
 from tests.kafka.broker import Broker
 from tests.kafka.harness import ROOT, Kafka
@@ -32,6 +36,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         "policy__interception_budget": "1000",
         "policy__hit_rate_floor": "0.5",
     }
+    # A broker of its own, because it is frozen.
     with Broker() as broker, open_stage(Kafka(broker.bootstrap, broker), folder, **settings) as running:
         running.start("worker-0")
         yield running
@@ -144,8 +149,58 @@ def test_a_worker_that_starts_again_and_again(stage: Stage) -> None:
     stage.rings("WorkerRestarting")
 
 
+def owns_all(stage: Stage) -> bool:
+    """Whether the first worker has both partitions."""
+    return stage.workers["worker-0"].metric("stream_guard_partitions_owned") == 2
+
+
+def test_a_worker_whose_partition_somebody_else_opens(stage: Stage) -> None:
+    stage.quiet("WorkerFenced")
+    wait_until(lambda: owns_all(stage), "the worker that is left owns everything")
+    worker = stage.workers["worker-0"]
+    app_id = stage.environment["STREAM_GUARD_APP_ID"]
+
+    async def open_as_another() -> None:
+        producer = aiokafka.AIOKafkaProducer(
+            bootstrap_servers=stage.kafka.bootstrap, transactional_id=f"{app_id}-0"
+        )
+        await producer.start()
+        await producer.stop()
+
+    asyncio.run(open_as_another())
+    deadline = time.monotonic() + 60
+    while worker.child.returncode is None and time.monotonic() < deadline:
+        stage.pay(20)
+        time.sleep(0.2)
+    assert worker.child.wait(5) == EXIT_FENCED
+    stage.start("worker-0")
+    stage.rings("WorkerFenced")
+
+
+def test_a_broker_that_stands_still_while_payments_wait(stage: Stage) -> None:
+    """Shorter than the 40 seconds after which a worker gives a request up, and itself."""
+    broker = stage.kafka.broker
+    assert broker is not None
+    wait_until(lambda: owns_all(stage), "the worker is back")
+    stage.quiet("CommitsStalled", "BacklogBeyondDeadline")
+    worker = stage.workers["worker-0"]
+    worker.child.send(signal.SIGSTOP)
+    try:
+        stage.pay(15_000, padding="." * 4_000)  # more than it fetches at once
+    finally:
+        worker.child.send(signal.SIGCONT)
+    wait_until(
+        lambda: worker.metric("stream_guard_lag", role="transactions") > 0, "payments wait", poll_s=0.01
+    )
+    broker.freeze()
+    try:
+        stage.rings("BacklogBeyondDeadline", "NoDecisions", "CommitsStalled", timeout_s=39)
+    finally:
+        broker.thaw()
+
+
 def test_everybody_heard_what_was_meant_for_them(stage: Stage) -> None:
     assert {"ops", "ops-pager", "fraud-desk", "fraud-desk-now"} == set(stage.inbox.received)
-    assert "PacksDiffer" in stage.inbox.received["ops-pager"]
+    assert {"PacksDiffer", "WorkerFenced"} <= stage.inbox.received["ops-pager"]
     assert stage.inbox.received["fraud-desk-now"] == {"InterceptionBudgetExceeded"}
     assert "MemoryNearBound" in stage.inbox.received["ops"]
