@@ -181,7 +181,7 @@ def test_a_broker_that_stands_still_while_payments_wait(stage: Stage) -> None:
     """Shorter than the 40 seconds after which a worker gives a request up, and itself."""
     broker = stage.kafka.broker
     assert broker is not None
-    wait_until(lambda: owns_all(stage), "the worker is back")
+    wait_until(lambda: owns_all(stage), "the worker is back", 300)
     stage.quiet("CommitsStalled", "BacklogBeyondDeadline")
     worker = stage.workers["worker-0"]
     worker.child.send(signal.SIGSTOP)
