@@ -119,7 +119,7 @@ def test_a_speed_is_kept(environment: Env, history: Path, capsys: pytest.Capture
 def test_ctrl_c_writes_what_was_sent_and_says_how_far_it_got(
     kafka: Kafka, environment: Env, history: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "stream_guard", "replay", str(history), "--rate", "100", "--json"]
+    command = [sys.executable, "-m", "stream_guard", "replay", str(history), "--rate", "20", "--json"]
     process = subprocess.Popen(
         command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -105,6 +105,7 @@ def test_payments_become_decisions_warnings_and_a_hit_rate_that_survive_a_restar
         bank.update(account="E1", holder_birth_year=1950)
         bank.update(account="E2", holder_birth_year=1941)
         bank.update(account="N1", opened=NOON - 5 * DAY)
+        bank.update(account="M1", opened=NOON - 1_000 * DAY)
         bank.list_account("P1", 90)
         settle(0, running)
         wait_until(lambda: running.metric("stream_guard_signals", source="police") == 1, "the list is read")

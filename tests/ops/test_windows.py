@@ -63,7 +63,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("windows")
     history, accounts = folder / "history.parquet", folder / "accounts.csv.gz"
     write_history(
-        history, accounts, seed=11, end_ms=END_MS + 21 * DAY_MS, days=200, accounts=250, repeats=2, zone=ZONE
+        history, accounts, seed=11, end_ms=END_MS + 21 * DAY_MS, days=200, accounts=400, repeats=2, zone=ZONE
     )
     table = pq.read_table(history)
     ts = table["ts"].cast("int64").to_numpy()
