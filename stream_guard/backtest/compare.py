@@ -14,7 +14,7 @@ from stream_guard.backtest.figures import Standing, of_view
 from stream_guard.backtest.judge import Judge
 from stream_guard.backtest.pack_changes import pack_changes
 from stream_guard.backtest.passage import AT_ONCE, Inputs, Judged, Passage, Progress
-from stream_guard.backtest.runner import check_judged, standing_of
+from stream_guard.backtest.runner import standing_of
 from stream_guard.backtest.sets import Sets
 from stream_guard.detection.decide import PAYEE_REASON, PAYER_REASON
 from stream_guard.detection.in_step import Step
@@ -93,7 +93,6 @@ def compare(
         payments.add(judged)
     for judge in judges:
         judge.finish()
-    check_judged(passage, judges[0])
     standing = standing_of(passage, judges[0])
     known = passage.labels.known
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -17,7 +18,6 @@ from stream_guard.detection.batches import Payments, part_of, size
 from stream_guard.detection.columns import payments_of_columns
 from stream_guard.detection.in_step import InStep, Step, side_by_side
 from stream_guard.detection.state import Context
-from stream_guard.detection.vocabulary import Rejection
 from stream_guard.events import AccountUpdate, parse_account_update, parse_columns
 from stream_guard.history import History
 
@@ -61,6 +61,11 @@ class Progress:
     events: int
     total: int
     seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Payments a second; 0 before any time has passed."""
+        return self.events / self.seconds if self.seconds else 0.0
 
 
 class Judged(NamedTuple):
@@ -124,7 +129,7 @@ class Passage:
     ) -> None:
         self.inputs = inputs
         self.labels = EventLabels(inputs.history)
-        self.refused: dict[str, int] = {}
+        self.refused: Counter[str] = Counter()
         self.read = 0
         first = InStep(contexts[0])
         self._banks = [first, *(InStep(context, beside=first) for context in contexts[1:])]
@@ -170,8 +175,7 @@ class Passage:
                     bank.forget_warnings()
                 warming = False
             steps = side_by_side(self._banks, batch, answer=judged and self._answer)
-            for reason, count in steps[0].refused.items():
-                self.refused[str(reason)] = self.refused.get(str(reason), 0) + count
+            self.refused.update({str(reason): count for reason, count in steps[0].refused.items()})
             if judged:
                 yield Judged(batch, steps, fraud, scenario)
 
@@ -189,7 +193,7 @@ def take_facts(bank: InStep, updates: tuple[Mapping[str, Any], ...]) -> int:
 
 
 def batches(
-    inputs: Inputs, context: Context, labels: EventLabels, at_once: int, refused: dict[str, int]
+    inputs: Inputs, context: Context, labels: EventLabels, at_once: int, refused: Counter[str]
 ) -> Iterator[tuple[Payments | None, Flags, I4]]:
     """Accepted payments with their labels, those before the judged period apart from those in it.
 
@@ -209,8 +213,7 @@ def batches(
             accepted, np.arange(offset, offset + len(kept)), context.bank, _NEVER_IN_THE_FUTURE
         )
         offset += n
-        _count(refused, rejected)
-        _count(refused, unfit)
+        refused.update(str(rejection.reason) for rejection in (*rejected, *unfit))
         index = np.array(kept, np.int64)
         if unfit:
             index = np.delete(index, [rejection.index for rejection in unfit])
@@ -226,8 +229,3 @@ def _cuts(n: int, edge: int, at_once: int) -> Iterator[tuple[int, int]]:
     for begin, end in ((0, edge), (edge, n)):
         for start in range(begin, end, at_once):
             yield start, min(start + at_once, end)
-
-
-def _count(refused: dict[str, int], rejections: list[Rejection]) -> None:
-    for rejection in rejections:
-        refused[str(rejection.reason)] = refused.get(str(rejection.reason), 0) + 1

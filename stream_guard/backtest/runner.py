@@ -88,7 +88,6 @@ def run(
         if file is not None:
             file.__exit__(None, None, None)
     judge.finish()
-    check_judged(passage, judge)
     seconds, labels = passage.seconds(), passage.labels
     standing = standing_of(passage, judge)
     document = {
@@ -115,13 +114,7 @@ def run(
     return Result(document, picture(judge, standing, inputs.period.days) if keep_picture else None)
 
 
-def check_judged(passage: Passage, judge: Judge) -> None:
-    """Refuse a passage of whose payments none was judged.
-
-    Raises
-    ------
-    PeriodError
-    """
+def _check_judged(passage: Passage, judge: Judge) -> None:
     if judge.events:
         return
     when = passage.inputs.period.as_dict()
@@ -134,7 +127,14 @@ def check_judged(passage: Passage, judge: Judge) -> None:
 
 
 def standing_of(passage: Passage, judge: Judge) -> Standing:
-    """Who is a candidate, and who of them positive, after a passage that `judge` was told of."""
+    """Who is a candidate, and who of them positive, after a passage that `judge` was told of.
+
+    Raises
+    ------
+    PeriodError
+        No payment of the period was judged.
+    """
+    _check_judged(passage, judge)
     accounts, labelled = passage.inputs.accounts, passage.labels.known
     rows = len(judge.active)
     listed, fraud, victim = (np.zeros(rows, np.bool_) for _ in range(3))

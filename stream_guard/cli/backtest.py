@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 import typer
 
-from stream_guard.cli.common import CommandError, ConfigOption, Exit, say, settings_of
+from stream_guard.cli.common import CommandError, ConfigOption, Exit, check_target, say, settings_of
 from stream_guard.cli.histories import (
     AccountsOption,
     FromOption,
@@ -67,10 +67,8 @@ def backtest(
     if report is not None:
         _make_folder(report)
     for path in (json, decisions):
-        if path is not None and not path.parent.is_dir():
-            raise CommandError(f"{path} cannot be written: there is no folder {path.parent}.", Exit.USAGE)
-        if path is not None and path.is_dir():
-            raise CommandError(f"{path} cannot be written: it is a folder.", Exit.USAGE)
+        if path is not None:
+            check_target(path)
     context = context_of(settings, pack, policy, partitions, emit_all=decisions is not None)
     try:
         with progress_bar() as tell:

@@ -114,6 +114,19 @@ def mapping_of(pairs: list[str]) -> dict[str, str]:
     return columns
 
 
+def check_target(path: Path) -> None:
+    """Refuse a file that cannot be written because of where it is, before the work that it is for.
+
+    Raises
+    ------
+    CommandError
+    """
+    if not path.parent.is_dir():
+        raise CommandError(f"{path} cannot be written: there is no folder {path.parent}.", Exit.USAGE)
+    if path.is_dir():
+        raise CommandError(f"{path} cannot be written: it is a folder.", Exit.USAGE)
+
+
 def say(message: str) -> None:
     """Tell the user something on standard error, which programs do not read."""
     typer.echo(message, err=True)

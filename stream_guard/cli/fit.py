@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stream_guard.cli.common import CommandError, ConfigOption, Exit, say, settings_of
+from stream_guard.cli.common import ConfigOption, check_target, say, settings_of
 from stream_guard.cli.histories import (
     HistoryArgument,
     MapOption,
@@ -60,8 +60,7 @@ def fit(
     from stream_guard.tuning.fit import fit as run
     from stream_guard.tuning.fitted_text import Head, fitted_text
 
-    if not out.parent.is_dir():
-        raise CommandError(f"{out} cannot be written: there is no folder {out.parent}.", Exit.USAGE)
+    check_target(out)
     settings = settings_of(config)
     inputs = inputs_of(settings, history, accounts, mapping, begin=None, until=until, warm_up=None)
     own = inputs.accounts.accounts if inputs.accounts is not None else None

@@ -138,9 +138,8 @@ def progress_line(progress: Progress) -> str:
     >>> progress_line(Progress(events=50_000, total=200_000, seconds=2.0))
     '50,000 of 200,000 payments, 25,000 a second, 6 s left'
     """
-    rate = progress.events / progress.seconds if progress.seconds else 0.0
-    left = f", {(progress.total - progress.events) / rate:,.0f} s left" if rate else ""
-    return f"{progress.events:,} of {progress.total:,} payments, {rate:,.0f} a second{left}"
+    left = f", {(progress.total - progress.events) / progress.rate:,.0f} s left" if progress.rate else ""
+    return f"{progress.events:,} of {progress.total:,} payments, {progress.rate:,.0f} a second{left}"
 
 
 @contextmanager
@@ -162,8 +161,8 @@ def progress_bar() -> Iterator[Callable[[Progress], None]]:
             task = bar.add_task("", total=None, rate="")
 
             def show(progress: Progress) -> None:
-                rate = progress.events / progress.seconds if progress.seconds else 0.0
-                bar.update(task, completed=progress.events, total=progress.total, rate=f"{rate:,.0f}/s")
+                rate = f"{progress.rate:,.0f}/s"
+                bar.update(task, completed=progress.events, total=progress.total, rate=rate)
 
             yield show
     else:

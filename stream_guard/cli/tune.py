@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stream_guard.cli.common import CommandError, ConfigOption, Exit, JsonOption, say, settings_of, write_json
+from stream_guard.cli.common import (
+    CommandError,
+    ConfigOption,
+    Exit,
+    JsonOption,
+    check_target,
+    say,
+    settings_of,
+    write_json,
+)
 from stream_guard.cli.histories import (
     AccountsOption,
     FromOption,
@@ -80,8 +89,8 @@ def tune(
         raise CommandError("--write and --out write what was chosen: say --budget N.", Exit.USAGE)
     if write and out:
         raise CommandError("--write and --out name two files: give one of them.", Exit.USAGE)
-    if out is not None and not out.parent.is_dir():
-        raise CommandError(f"{out} cannot be written: there is no folder {out.parent}.", Exit.USAGE)
+    if out is not None:
+        check_target(out)
     settings = settings_of(config)
     axes = [axis(text) for text in param]
     context = context_of(settings, pack, policy, partitions)

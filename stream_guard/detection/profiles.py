@@ -141,17 +141,7 @@ class Profiles:
             action,
             block,
         )
-        fill_txn(
-            p.amount,
-            p.local,
-            p.type_code,
-            p.channel_code,
-            p.currency_code,
-            p.payer_balance,
-            p.payee_balance,
-            p.flags,
-            block,
-        )
+        _fill_txn(p, block)
         return status, action, block
 
     def payee_hop(self, legs: Legs, matrix: F8) -> tuple[U1, U1]:
@@ -238,17 +228,7 @@ class Profiles:
         flags = p.flags.copy()
         payer_rows = self._rows_where(p.payer_ids, flags, PAYER_ACCOUNT)
         payee_rows = self._rows_where(p.leg_keys, flags, PAYEE_ACCOUNT)
-        fill_txn(
-            p.amount,
-            p.local,
-            p.type_code,
-            p.channel_code,
-            p.currency_code,
-            p.payer_balance,
-            p.payee_balance,
-            p.flags,
-            matrix,
-        )
+        _fill_txn(p, matrix)
         both_hops(
             self._store.words,
             self._store.floats,
@@ -388,3 +368,18 @@ class Profiles:
     def forget(self, accounts: Iterable[bytes]) -> None:
         """Remove accounts, while a state is loaded."""
         self._store.forget(accounts)
+
+
+def _fill_txn(p: Payments, first: F8) -> None:
+    """Write what a payment says itself into its first-hop features."""
+    fill_txn(
+        p.amount,
+        p.local,
+        p.type_code,
+        p.channel_code,
+        p.currency_code,
+        p.payer_balance,
+        p.payee_balance,
+        p.flags,
+        first,
+    )

@@ -229,7 +229,7 @@ class Handlers:
                 except pipeline.NotCounted as failure:
                     rejection = Rejection(position, Reject.PROCESSING_FAILED, str(failure))
                     self._refuse_leg(partition, legs, rejection)
-                    event_id, payer, payee, currency = legs.texts[position].decode().split("\0")[:4]
+                    event_id, payer, payee, currency = _names(legs, position)
                     self._decide_plainly(
                         partition,
                         (event_id, int(legs.ts[position]), payer, payee),
@@ -293,7 +293,7 @@ class Handlers:
         """Dead letter of a payment refused in the second hop: its own record's bytes and position."""
         position = rejection.index
         number, offset = int(legs.source_partition[position]), int(legs.offset[position])
-        event_id, payer, payee, currency = legs.texts[position].decode().split("\0")[:4]
+        event_id, payer, payee, currency = _names(legs, position)
         known = {
             "event_id": event_id,
             "ts": int(legs.ts[position]),
@@ -457,3 +457,8 @@ def _without(records: Sequence[_T], refused: Sequence[Rejection]) -> Sequence[_T
 def _key(record: Any) -> bytes:
     """Key of a record, empty where it has none: then it is no account's key, and the record is refused."""
     return record.key or b""
+
+
+def _names(legs: Legs, position: int) -> list[str]:
+    """Event, payer, payee and currency of a leg; behind them a tainted one tells its paths."""
+    return legs.texts[position].decode().split("\0")[:4]

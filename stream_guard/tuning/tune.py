@@ -12,7 +12,7 @@ import numpy as np
 from stream_guard.backtest.figures import of_view
 from stream_guard.backtest.judge import Judge
 from stream_guard.backtest.passage import AT_ONCE, Inputs, Passage, Progress
-from stream_guard.backtest.runner import check_judged, standing_of
+from stream_guard.backtest.runner import standing_of
 from stream_guard.backtest.sets import Members, Sets
 from stream_guard.detection.rules import CompiledPack, Rule, RuleResults, compile_pack
 from stream_guard.detection.state import Context
@@ -117,7 +117,6 @@ def tune(
         results = _beside(step.results, one, step.matrix, batch.ts, params)
         judge.add(batch, step, fraud, scenario, passage.accounts, results)
     judge.finish()
-    check_judged(passage, judge)
     standing, days = standing_of(passage, judge), inputs.period.days
     figures = {
         name: of_view(view, judge, standing, days, passage.labels.known)
