@@ -22,6 +22,7 @@ without a payment, X stands in no file.
 
 from __future__ import annotations
 
+import os
 from datetime import UTC
 from functools import cache
 from pathlib import Path
@@ -29,9 +30,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from stream_guard.backtest import Inputs, Result, account_labels, period, run
 from stream_guard.detection.bank import Bank
+from stream_guard.detection.batches import Payments, size
+from stream_guard.detection.in_step import Counted, InStep
 from stream_guard.detection.policy import load_policy
 from stream_guard.detection.rules import CompiledPack, compile_pack, load_pack
 from stream_guard.detection.state import Context
@@ -161,3 +165,26 @@ def tell(folder: Path, *, where: Context | None = None, **options: Any) -> Resul
     """Backtest of the story; options as of `inputs` and of `run`."""
     read = {name: options.pop(name) for name in READ if name in options}
     return run(inputs(folder, **read), where or context(), **options)
+
+
+def settle_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of commands that read the story, whatever the environment says."""
+    for name in list(os.environ):
+        if name.startswith("STREAM_GUARD_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("STREAM_GUARD_BANK__TIMEZONE", "UTC")
+    # Compiled code of the story's pack and of the shipped one is kept over test runs.
+    monkeypatch.setenv("STREAM_GUARD_DATA_DIR", str(Path(__file__).parents[2] / ".cache" / "backtest"))
+
+
+def note_counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list that takes down how many payments each call counts in rows."""
+    counted: list[int] = []
+    count = InStep.count
+
+    def noted(bank: InStep, batch: Payments) -> Counted:
+        counted.append(size(batch))
+        return count(bank, batch)
+
+    monkeypatch.setattr(InStep, "count", noted)
+    return counted

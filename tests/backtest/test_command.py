@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -31,12 +30,7 @@ KEYS = {
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("STREAM_GUARD_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("STREAM_GUARD_BANK__TIMEZONE", "UTC")
-    # Compiled code of the story's pack and of the shipped one is kept over test runs.
-    monkeypatch.setenv("STREAM_GUARD_DATA_DIR", str(Path(__file__).parents[2] / ".cache" / "backtest"))
+    story.settle_in(monkeypatch)
 
 
 def arguments(tmp_path: Path, *more: str) -> list[str]:

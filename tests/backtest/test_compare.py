@@ -13,8 +13,6 @@ from stream_guard.backtest.compare import compare
 from stream_guard.backtest.pack_changes import pack_changes
 from stream_guard.cli import main
 from stream_guard.cli.common import Exit
-from stream_guard.detection.batches import Payments, size
-from stream_guard.detection.in_step import Counted, InStep
 from stream_guard.detection.rules import load_pack
 from stream_guard.detection.state import Context
 from tests.backtest import story
@@ -112,14 +110,7 @@ def test_figures_are_those_of_a_backtest_by_either_pack(
 
 
 def test_rows_are_counted_once_for_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[int] = []
-    count = InStep.count
-
-    def noted(bank: InStep, batch: Payments) -> Counted:
-        counted.append(size(batch))
-        return count(bank, batch)
-
-    monkeypatch.setattr(InStep, "count", noted)
+    counted = story.note_counts(monkeypatch)
     compared(tmp_path)
     assert sum(counted) == len(story.EVENTS)
 

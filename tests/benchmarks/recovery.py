@@ -32,6 +32,7 @@ from tests.benchmarks.log import FILLER
 from tests.benchmarks.meter import Meter, cores
 from tests.benchmarks.payments import encoded, made_up
 from tests.kafka.harness import Worker, settings_of
+from tests.kafka.processes import in_background
 
 MODEL_PAYMENTS = 200_000
 A_FLUSH = 20_000
@@ -85,22 +86,18 @@ def write_state(settings: Settings, context: Context, accounts: int) -> int:
 def probing(worker: Ours) -> Iterator[None]:
     """A payment every 10 ms while the block runs."""
     producer = Producer({"bootstrap.servers": worker.kafka.bootstrap, **FILLER, "linger.ms": 0})
-    stop = threading.Event()
 
-    def send() -> None:
+    def send(stop: threading.Event) -> None:
         for key, value in encoded(made_up(1_000_000, int(time.time()))):
             producer.produce(worker.source, value, key)
             producer.poll(0)
             if stop.wait(PROBE_EVERY_S):
                 return
 
-    thread = threading.Thread(target=send)
-    thread.start()
     try:
-        yield
+        with in_background(send):
+            yield
     finally:
-        stop.set()
-        thread.join()
         producer.flush(10)
 
 

@@ -24,6 +24,7 @@ from tests.chaos.faulty_worker import VARIABLE, Point
 from tests.chaos.verifier import Place, Sent, Verdict, verify
 from tests.kafka.bank import AUDIT, counted, settle, wait_until
 from tests.kafka.harness import PRODUCTION, Env, Kafka, Worker, settings_of
+from tests.kafka.processes import in_background
 
 logger = logging.getLogger(__name__)
 
@@ -135,20 +136,14 @@ class Drill:
     @contextmanager
     def flow(self, rate: float) -> Iterator[None]:
         """Write payments at a steady rate, payments/s, until the end of the block or of the history."""
-        stop = threading.Event()
 
-        def run() -> None:
+        def flow(stop: threading.Event) -> None:
             started, before = time.monotonic(), self.sent
             while not stop.wait(0.05) and self.left:
                 self.send(before + int((time.monotonic() - started) * rate) - self.sent)
 
-        thread = threading.Thread(target=run, name="flow", daemon=True)
-        thread.start()
-        try:
+        with in_background(flow):
             yield
-        finally:
-            stop.set()
-            thread.join()
 
     def write(self, key: str, value: bytes, timestamp: int) -> None:
         """Hand one record for the transactions topic to the client; `timestamp` in ms."""

@@ -16,6 +16,7 @@ from tests.chaos.conftest import Report, Scale, Start
 from tests.chaos.drill import Drill
 from tests.chaos.verifier import READ_S
 from tests.kafka.harness import Kafka, Worker
+from tests.kafka.processes import in_background
 
 pytestmark = pytest.mark.chaos
 
@@ -65,21 +66,15 @@ def test_a_worker_with_ten_times_too_much_is_late_says_so_and_catches_up(
 @contextmanager
 def starved(worker: Worker) -> Iterator[None]:
     """Let a process run for a tenth of the time."""
-    stop = threading.Event()
 
-    def pulse() -> None:
+    def pulse(stop: threading.Event) -> None:
         while not stop.wait(ON_S):
             worker.child.send(signal.SIGSTOP)
             time.sleep(OFF_S)
             worker.child.send(signal.SIGCONT)
 
-    thread = threading.Thread(target=pulse, name="starve", daemon=True)
-    thread.start()
-    try:
+    with in_background(pulse):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def sustained(run: Drill, payments: int) -> float:

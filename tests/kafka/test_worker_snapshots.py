@@ -21,6 +21,7 @@ from stream_guard.streaming.worker import snapshot_folder
 from tests.benchmarks.payments import encoded, made_up
 from tests.kafka.bank import SHARED, settle, wait_until
 from tests.kafka.harness import Env, Kafka, Worker, settings_of
+from tests.kafka.processes import in_background
 from tests.streaming.test_snapshots import content
 
 PARTITIONS = 2
@@ -60,19 +61,13 @@ async def both_ways(settings: Settings, number: int) -> bool:
 @contextmanager
 def sending(kafka: Kafka, topic: str, payments: Iterator[tuple[bytes, bytes]]) -> Iterator[None]:
     """Payments are sent, 2,000 a second at most, as long as the block runs and there are any."""
-    stop = threading.Event()
 
-    def send() -> None:
+    def send(stop: threading.Event) -> None:
         while not stop.wait(0.05) and (some := list(islice(payments, 100))):
             kafka.send(topic, some)
 
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
+    with in_background(send):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def test_killed_while_it_writes_snapshots_a_worker_goes_on_from_the_last_whole_one(

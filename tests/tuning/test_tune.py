@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 
 from stream_guard.backtest import PeriodError
-from stream_guard.detection.batches import Payments, size
-from stream_guard.detection.in_step import Counted, InStep
 from stream_guard.detection.state import Context
 from stream_guard.tuning.choice import choose
 from stream_guard.tuning.grid import axis, points
@@ -68,14 +66,7 @@ def test_a_point_is_what_a_backtest_with_its_value_finds(tuned: Tuned, tmp_path:
 
 
 def test_features_are_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted: list[int] = []
-    count = InStep.count
-
-    def noted(bank: InStep, batch: Payments) -> Counted:
-        counted.append(size(batch))
-        return count(bank, batch)
-
-    monkeypatch.setattr(InStep, "count", noted)
+    counted = story.note_counts(monkeypatch)
     tried(tmp_path)
     assert sum(counted) == len(story.EVENTS)
 

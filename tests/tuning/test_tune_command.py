@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,7 @@ from tests.backtest import story
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("STREAM_GUARD_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("STREAM_GUARD_BANK__TIMEZONE", "UTC")
-    monkeypatch.setenv("STREAM_GUARD_DATA_DIR", str(Path(__file__).parents[2] / ".cache" / "backtest"))
+    story.settle_in(monkeypatch)
 
 
 def line(folder: Path, *more: str) -> list[str]:
