@@ -36,6 +36,7 @@ from stream_guard.streaming.kafka_state import KafkaState
 from stream_guard.streaming.last_exit import Cause, LastExit
 from stream_guard.streaming.lease import Lease
 from stream_guard.streaming.light_records import use_light_records
+from stream_guard.streaming.live_connections import use_live_connections
 from stream_guard.streaming.logs import configure_logging, described
 from stream_guard.streaming.originals import KafkaOriginals
 from stream_guard.streaming.outputs import MAX_BATCH_BYTES, Outputs
@@ -63,6 +64,9 @@ SIGNALS_WITHIN_S = 60.0
 
 STALLED_AFTER_S = 30.0
 """/healthz fails when there is lag and nothing has become durable for that long: three leases."""
+
+GIVE_UP_AFTER_S = 120.0
+"""Four times as long, and the process ends by itself: not everybody who runs it restarts what a probe fails."""
 
 COMMIT_AGE_EVERY_S = 1.0
 
@@ -345,10 +349,16 @@ class Worker:
                 die(f"Faust stopped by itself: {described(self.app.crash_reason)}")
             self.metrics.commit_age.set(self.lease.now() - self.processor.last_durable)
             self.metrics.progress_age.set(self.lease.now() - self.processor.last_progress)
+            self._give_up()
             for source, count in self.context.signals.by_source().items():
                 self.metrics.signals.labels(str(source)).set(count)
             for partition in self.processor.partitions():
                 self._refresh_ends(partition)
+
+    def _give_up(self) -> None:
+        waiting, age = self._standstill()
+        if waiting and age > GIVE_UP_AFTER_S:
+            die(f"{waiting} records wait and nothing has become durable for {age:.0f} s")
 
     async def _ask_for_ends(self) -> None:
         """Ask the brokers how far the logs go: a consumer that fetches nothing any more does not know."""
@@ -406,11 +416,15 @@ class Worker:
 
     def healthy(self) -> Verdict:
         """Applied offsets become durable while there is lag."""
-        age = self.lease.now() - self.processor.last_progress
-        lag = sum(sum(partition.lag().values()) for partition in self._partitions())
-        if lag and age > STALLED_AFTER_S:
-            return Verdict(False, f"{lag} records wait and nothing has become durable for {age:.0f} s")
-        return Verdict(True, f"healthy: {lag} records wait, last progress {age:.1f} s ago")
+        waiting, age = self._standstill()
+        if waiting and age > STALLED_AFTER_S:
+            return Verdict(False, f"{waiting} records wait and nothing has become durable for {age:.0f} s")
+        return Verdict(True, f"healthy: {waiting} records wait, last progress {age:.1f} s ago")
+
+    def _standstill(self) -> tuple[int, float]:
+        """Records that wait, and for how many seconds nothing has become durable."""
+        waiting = sum(sum(partition.lag().values()) for partition in self._partitions())
+        return waiting, self.lease.now() - self.processor.last_progress
 
 
 class BrokerErrors(logging.Handler):
@@ -467,6 +481,7 @@ def run_worker(settings: Settings) -> int:
         )
         return EXIT_SETTINGS
     use_light_records()
+    use_live_connections()
     partitions_of = partition_counts(settings)
     partitions = partitions_of[settings.topics.transactions]
     context = load_context(settings, partitions)

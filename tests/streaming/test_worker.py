@@ -17,7 +17,7 @@ from stream_guard.settings import load_settings
 from stream_guard.streaming import worker as module
 from stream_guard.streaming.fatal import EXIT_DEAD_LETTER, EXIT_FATAL, EXIT_REFUSED, EXIT_SETTINGS
 from stream_guard.streaming.processor import Processor
-from stream_guard.streaming.worker import STALLED_AFTER_S, Worker, run_worker
+from stream_guard.streaming.worker import GIVE_UP_AFTER_S, STALLED_AFTER_S, Worker, run_worker
 from tests.detection.builders import context
 from tests.streaming.driver import TOPICS
 from tests.streaming.helpers import Died, LogRecord, die_in_tests, on_a_loop
@@ -119,6 +119,24 @@ async def test_a_worker_that_cannot_commit_while_records_wait_is_not_healthy() -
     await desk.second()
     desk.rig.now += STALLED_AFTER_S + 2
     assert not desk.worker.healthy().ok
+
+
+@on_a_loop
+async def test_a_worker_that_stands_still_for_long_ends_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_guard.streaming.worker.die", die_in_tests)
+    desk = Desk()
+    await desk.rig.assign(0)
+    await desk.second()
+    desk.rig.now += GIVE_UP_AFTER_S + 1
+    desk.worker._give_up()  # nothing waits
+    await desk.second()
+    desk.consumer.records = {PAYMENTS: 5}
+    await desk.second()
+    desk.rig.now += GIVE_UP_AFTER_S - 2
+    desk.worker._give_up()
+    desk.rig.now += 2
+    with pytest.raises(Died, match="5 records wait and nothing has become durable for 12"):
+        desk.worker._give_up()
 
 
 @on_a_loop
