@@ -23,6 +23,8 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import TopicPartition
 
+from stream_guard.streaming.light_records import in_one_piece
+from stream_guard.streaming.logged_items import LoggedItems
 from stream_guard.streaming.state import Fenced, Item, OutOfLog, Record, StateRefused, Take
 
 MAX_BATCH_BYTES = 900_000
@@ -132,6 +134,7 @@ class KafkaState:
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_wait_ms=LOAD_POLL_MS // 2,
             check_crcs=False,
+            value_deserializer=in_one_piece,
         )
         await consumer.start()
         try:
@@ -153,7 +156,7 @@ class KafkaState:
             fetched = await consumer.getmany(tp, timeout_ms=LOAD_POLL_MS, max_records=LOAD_POLL_RECORDS)
             records = fetched.get(tp)
             if records:
-                take([(record.key, record.value) for record in records])
+                await take(_piece(records))
                 give_up = self._clock() + OPEN_TRANSACTION_WAIT_S
             position = await consumer.position(tp)
             # The high watermark is above the last stable offset as long as anyone's transaction is open.
@@ -172,6 +175,12 @@ class KafkaState:
                     f"{position} that is not ours and hides our own state; end the producer that left it "
                     "(kafka-transactions.sh find-hanging) and start again"
                 )
+
+
+def _piece(records: Sequence[Any]) -> Sequence[Item]:
+    """Records of one fetch, or the fetch in one piece."""
+    piece = records[0]
+    return piece if isinstance(piece, LoggedItems) else [(record.key, record.value) for record in records]
 
 
 class _Appender:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import orjson
 
 from stream_guard.detection.row_store import PackedRows, RowRefused
+from stream_guard.streaming.logged_items import LoggedItems
 from stream_guard.streaming.logs import pseudonym
 from stream_guard.streaming.partition import DETECTORS_KEY, META_KEY, Partition
 from stream_guard.streaming.state import Item, StateRefused
@@ -38,20 +39,34 @@ class Loading:
         StateRefused
             A row cannot be read.
         """
+        self._refusing(self._take, items)
+
+    def _take(self, items: Sequence[Item]) -> None:
+        if isinstance(items, LoggedItems) and not self._removed and items.plain:
+            for key, value in items.others():
+                self._take_other(key, value)
+            self.partition.state.profiles.load_packed(items.rows())
+        else:
+            self._take_one_by_one(items)
+
+    def _take_one_by_one(self, items: Sequence[Item]) -> None:
         rows: list[tuple[bytes, bytes]] = []
         removed = self._removed
         for key, value in items:
             if key.startswith(b"\0"):
-                # In the order of the newest records, by which sharing forgets.
-                self._others.pop(key, None)
-                self._others[key] = value
+                self._take_other(key, value)
             elif value is None:
                 removed[key] = None
             else:
                 rows.append((key, value))
                 if removed:
                     removed.pop(key, None)
-        self._refusing(self.partition.state.profiles.load, rows)
+        self.partition.state.profiles.load(rows)
+
+    def _take_other(self, key: bytes, value: bytes | None) -> None:
+        # In the order of the newest records, by which sharing forgets.
+        self._others.pop(key, None)
+        self._others[key] = value
 
     def take_rows(self, rows: PackedRows) -> None:
         """Take account rows that are packed. Raises `StateRefused`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -116,9 +116,7 @@ async def rebuild(settings: Settings, since_ms: int, tell: Callable[[int], None]
         for number in numbers:
             # Whoever still has it is fenced from here on.
             await backend.open(number)
-            held: list[Item] = []
-            await backend.read(number, None, held.extend)
-            if held:
+            if await _holds_anything(backend, number):
                 raise StateRefused(
                     f"partition {number} of '{settings.topics.state}' is not empty, and a rebuild replaces no"
                     " state: delete the topic and run 'stream-guard topics create' if it is lost for good."
@@ -156,6 +154,16 @@ async def rebuild(settings: Settings, since_ms: int, tell: Callable[[int], None]
     accounts = sum(partition.rows for partition in bank.partitions)
     opened = sum(len(partition.state.book) for partition in bank.partitions)
     return Rebuilt(payments, accounts, opened, lost)
+
+
+async def _holds_anything(backend: KafkaState, number: int) -> bool:
+    held: list[Item] = []
+
+    async def take(items: Sequence[Item]) -> None:
+        held.extend(items)
+
+    await backend.read(number, None, take)
+    return bool(held)
 
 
 @asynccontextmanager

@@ -73,11 +73,16 @@ async def _from_snapshot(
 ) -> Recovered:
     loading = Loading(partition)
     pieces = reader.pieces()
-    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+
+    def take_next() -> bool:
+        piece = next(pieces, None)
         if isinstance(piece, PackedRows):
             loading.take_rows(piece)
-        else:
+        elif piece is not None:
             loading.take(piece)
+        return piece is not None
+
+    while await asyncio.to_thread(take_next):
         progress()
     await backend.read(partition.number, reader.head.position, _noting(loading, progress))
     # The flush that the snapshot names ended with a meta record, and the newest one is never compacted away.
@@ -87,8 +92,9 @@ async def _from_snapshot(
 
 
 def _noting(loading: Loading, progress: Callable[[], None]) -> Take:
-    def take(items: Sequence[Item]) -> None:
-        loading.take(items)
+    async def take(items: Sequence[Item]) -> None:
+        # In a thread: most of it holds no lock of Python's, and the next piece comes in meanwhile.
+        await asyncio.to_thread(loading.take, items)
         loading.partition.unsaved += len(items)
         progress()
 

@@ -35,8 +35,8 @@ class OutOfLog(Exception):
     """The log of a partition's state does not hold the position that it is to be read from."""
 
 
-Take = Callable[[Sequence[Item]], None]
-"""Takes a piece of a state that is read."""
+Take = Callable[[Sequence[Item]], Awaitable[None]]
+"""Takes a piece of a state that is read; the next one is given when it is done."""
 
 
 class StateBackend(Protocol):
@@ -106,7 +106,7 @@ class MemoryState:
         """Give what was flushed before, in one piece."""
         if start is not None:
             raise OutOfLog("memory keeps no positions")
-        take(list(self._items[partition].items()))
+        await take(list(self._items[partition].items()))
 
     async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> None:
         """Send `records`, then keep `items`. There is no position to read from."""

@@ -66,7 +66,7 @@ STALLED_AFTER_S = 30.0
 """/healthz fails when there is lag and nothing has become durable for that long: three leases."""
 
 GIVE_UP_AFTER_S = 120.0
-"""Four times as long, and the process ends by itself: not everybody who runs it restarts what a probe fails."""
+"""Four times as long, and the process ends by itself: not everybody restarts what fails a probe."""
 
 COMMIT_AGE_EVERY_S = 1.0
 

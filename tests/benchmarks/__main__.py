@@ -298,7 +298,8 @@ def main() -> int:
         return micro()
     measured, others = cores()
     load = os.getloadavg()[0]
-    say(f"measured on core {sorted(measured)}, broker and load on {sorted(others)}; load average {load:.1f}")
+    where = f"on core {sorted(measured)}, broker and load on {sorted(others)}"
+    say(f"measured {'on all cores' if chosen.recovery else where}; load average {load:.1f}")
     runs = []
     try:
         with bench(chosen) as running:

@@ -22,7 +22,7 @@ from stream_guard.streaming.fatal import EXIT_FATAL, EXIT_FENCED
 from tests.chaos import histories
 from tests.chaos.faulty_worker import VARIABLE, Point
 from tests.chaos.verifier import Place, Sent, Verdict, verify
-from tests.kafka.bank import AUDIT, counted, settle, wait_until
+from tests.kafka.bank import AUDIT, counted, lag, stay_idle, wait_until
 from tests.kafka.harness import PRODUCTION, Env, Kafka, Worker, settings_of
 from tests.kafka.processes import in_background
 
@@ -267,8 +267,17 @@ class Drill:
         logger.info("waiting until %d payments are counted", self.sent)
         self._delivered()
         self.wait(self.all_open, "all partitions are open")
-        self.wait(lambda: self.counted() >= self.sent, f"{self.sent} payments are counted", 0.5)
-        settle(self.sent, *self.workers.values(), timeout_s=WAIT_S)
+        self._settle(self.sent)
+
+    def _settle(self, payments: int) -> None:
+        self.wait(lambda: self.counted() >= payments, f"{payments} payments are counted", 0.5)
+
+        def idle() -> bool:
+            self.heal()
+            return self.all_open() and not lag(*self.workers.values())
+
+        stay_idle(idle, WAIT_S)
+        assert self.counted() == payments
 
     # -- the end ------------------------------------------------------------------------------------------
 
@@ -280,9 +289,7 @@ class Drill:
         for payment in probes.to_dict("records"):
             self.write(payment["account"], orjson.dumps(payment), now_ms())
         self._delivered()
-        everything = self.sent + len(probes)
-        self.wait(lambda: self.counted() >= everything, f"{everything} payments are counted", 0.5)
-        settle(everything, *self.workers.values(), timeout_s=WAIT_S)
+        self._settle(self.sent + len(probes))
         logger.info("all counted; ending the workers and reading what came out")
         faults = self.faults
         for instance in list(self.workers):

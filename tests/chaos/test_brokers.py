@@ -20,16 +20,29 @@ CUT_S = 14.0
 
 
 def test_the_only_broker_is_stopped_and_killed(scale: Scale, drill: Start, report: Report) -> None:
+    """It is stopped between two flushes, and killed at any time.
+
+    A broker that is shut down in order, with no other to lead its partitions, may write a transaction down as
+    complete without its mark: Kafka takes a partition without a leader for a deleted one. Readers of what is
+    committed then wait there. With three brokers another one leads; see the last test here.
+    """
     payments = scale.of(20_000, 100_000)
     with Broker() as broker, drill(Kafka(broker.bootstrap, broker), payments=payments) as run:
         run.start("worker-0", "worker-1")
         times = scale.of(1, 2)
         portion = payments // (2 * times + 1)
-        for end in [broker.stop, broker.kill] * times:
+        for _ in range(times):
+            run.settled()
+            run.fault("stop the broker")
+            broker.stop()
+            run.send(portion)
+            time.sleep(run.random.uniform(0.0, scale.of(4, 15)))
+            broker.start()
+            run.settled()
             run.send(portion)
             time.sleep(run.random.uniform(0.3, 2.0))
-            run.fault(f"{end.__name__} the broker")
-            end()
+            run.fault("kill the broker")
+            broker.kill()
             time.sleep(run.random.uniform(0.0, scale.of(4, 15)))
             broker.start()
             run.settled()

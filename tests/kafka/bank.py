@@ -22,6 +22,8 @@ SHARED: Env = {
 }
 AUDIT: Env = {**SHARED, "STREAM_GUARD_DECISIONS__EMIT": "all", "STREAM_GUARD_DECISIONS__FEATURES": "true"}
 
+QUIET_S = 2.0
+
 
 class Place(NamedTuple):
     """Where a record stands."""
@@ -147,23 +149,29 @@ def counted(*workers: Worker) -> int:
     return int(sum(worker.metric("stream_guard_state_events", result="counted") for worker in workers))
 
 
-def settle(events: int, *workers: Worker, timeout_s: float = 120.0, quiet_s: float = 2.0) -> None:
-    """Wait until `events` payments are counted and all that follows from them is applied and durable.
+def lag(*workers: Worker) -> float:
+    """Records that wait in the workers' partitions."""
+    return sum(worker.metric("stream_guard_lag") for worker in workers)
 
-    What is found about payers travels with a flush: without lag for `quiet_s`, longer than a flush and
-    the worker's look at the lag every second take, nothing is on its way any more.
-    """
 
-    def idle() -> bool:
-        return sum(worker.metric("stream_guard_lag") for worker in workers) == 0
-
+def settle(events: int, *workers: Worker, timeout_s: float = 120.0) -> None:
+    """Wait until `events` payments are counted and all that follows from them is applied and durable."""
     wait_until(lambda: counted(*workers) >= events, f"{events} payments are counted", timeout_s)
+    stay_idle(lambda: lag(*workers) == 0, timeout_s)
+    assert counted(*workers) == events
+
+
+def stay_idle(idle: Callable[[], bool], timeout_s: float) -> None:
+    """Wait until nothing is on its way any more.
+
+    What is found about payers travels with a flush: idle for longer than a flush and the worker's look at
+    the lag every second take, nothing will come.
+    """
     quiet_since = time.monotonic()
     deadline = quiet_since + timeout_s
-    while time.monotonic() < quiet_since + quiet_s:
+    while time.monotonic() < quiet_since + QUIET_S:
         if not idle():
             quiet_since = time.monotonic()
         if time.monotonic() > deadline:
             raise TimeoutError(f"there is still lag after {timeout_s:.0f} s")
         time.sleep(0.1)
-    assert counted(*workers) == events

@@ -16,6 +16,7 @@ from stream_guard.cli.common import Exit
 from stream_guard.settings import Settings
 from stream_guard.streaming.kafka_state import KafkaState
 from tests.kafka.harness import Env, Kafka, Worker, settings_of
+from tests.streaming.helpers import newest
 
 StartWorker = Callable[..., AbstractContextManager[Worker]]
 
@@ -34,12 +35,7 @@ def state_of(settings: Settings) -> list[dict[bytes, bytes]]:
 
     async def read_all() -> list[dict[bytes, bytes]]:
         backend = KafkaState(settings.topics.state, settings.app_id, settings.python_client(), lambda *_: 0)
-        found = []
-        for number in range(2):
-            items: dict[bytes, bytes | None] = {}
-            await backend.read(number, None, items.update)
-            found.append({key: value for key, value in items.items() if value is not None})
-        return found
+        return [await newest(backend, number) for number in range(2)]
 
     return asyncio.run(read_all())
 

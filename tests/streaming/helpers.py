@@ -58,7 +58,25 @@ def load(partition: Partition, items: Sequence[Item]) -> str | None:
 
 async def opened(backend: StateBackend, number: int, start: int | None = None) -> list[Item]:
     """Open a partition and read its state: the newest of each key."""
-    kept: dict[bytes, bytes | None] = {}
     await backend.open(number)
-    await backend.read(number, start, kept.update)
-    return [(key, value) for key, value in kept.items() if value is not None]
+    return list((await newest(backend, number, start)).items())
+
+
+class Newest:
+    """What is there of a state that is read: the newest of each key."""
+
+    def __init__(self) -> None:
+        self.items: dict[bytes, bytes] = {}
+
+    async def take(self, items: Sequence[Item]) -> None:
+        for key, value in items:
+            self.items.pop(key, None)
+            if value is not None:
+                self.items[key] = value
+
+
+async def newest(backend: StateBackend, number: int, start: int | None = None) -> dict[bytes, bytes]:
+    """Read a partition's state: the newest of each key that is there."""
+    found = Newest()
+    await backend.read(number, start, found.take)
+    return found.items

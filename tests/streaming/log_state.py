@@ -29,7 +29,7 @@ class LogState:
             raise OutOfLog(f"the changelog has offsets 0 to {len(self.log) - 1}, not {start}")
         items = [item for item in self.log[start or 0 :] if item is not None]
         for at in range(0, len(items), 7):
-            take(items[at : at + 7])
+            await take(items[at : at + 7])
 
     async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> int | None:
         self.log += items

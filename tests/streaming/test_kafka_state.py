@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from stream_guard.streaming.kafka_state import OPEN_TRANSACTION_WAIT_S, KafkaState
 from stream_guard.streaming.state import Item, StateRefused
-from tests.streaming.helpers import LogRecord
+from tests.streaming.helpers import LogRecord, Newest
 
 TP0 = TopicPartition("app.state", 0)
 
@@ -43,9 +43,9 @@ class Changelog:
 def read(log: Changelog) -> list[Item]:
     seconds = iter(range(0, 10_000, 10))
     state = KafkaState("app.state", "app", {}, lambda *_: 0, clock=lambda: float(next(seconds)))
-    kept: dict[bytes, bytes | None] = {}
-    asyncio.run(state._read(log, TP0, log.stable, kept.update))
-    return [(key, value) for key, value in kept.items() if value is not None]
+    newest = Newest()
+    asyncio.run(state._read(log, TP0, log.stable, newest.take))
+    return list(newest.items.items())
 
 
 def row(offset: int, key: bytes, value: bytes | None) -> LogRecord:

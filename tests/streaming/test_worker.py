@@ -175,7 +175,7 @@ async def test_a_long_recovery_that_makes_progress_is_no_stall(monkeypatch: pyte
     async def slowly(partition: int, start: int | None, take: Any) -> None:
         for _ in range(10):
             desk.rig.now += STALLED_AFTER_S / 3
-            take([])
+            await take([])
             verdicts.append(desk.worker.healthy().ok)
 
     monkeypatch.setattr(desk.rig.backend, "read", slowly)
