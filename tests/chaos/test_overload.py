@@ -52,6 +52,7 @@ def test_a_worker_with_ten_times_too_much_is_late_says_so_and_catches_up(
                     ages.append(worker.metric("stream_guard_commit_age_seconds"))
                     time.sleep(0.5)
         run.faults += 1
+        run.send(run.left)  # a slow machine did not get to it
         run.settled()
         late = worker.metric("stream_guard_decisions_late_total")
         peak = peak_mb(worker)

@@ -89,5 +89,6 @@ def test_two_workers_under_one_name_raise_an_alarm_and_lose_nothing(
         for log in (first.child.log, twin.child.log):
             assert "another worker runs under the same instance id" in log.read_text()
         assert run.ended == [("worker-0", EXIT_FENCED)]
-        assert run.workers["worker-0"].metric("stream_guard_last_exit", cause="fenced") == 1
+        again = run.workers["worker-0"]
+        run.wait(lambda: again.metric("stream_guard_last_exit", cause="fenced") == 1, "it says why it ended")
         report("2 two under one name", run)
