@@ -121,7 +121,14 @@ def test_ctrl_c_writes_what_was_sent_and_says_how_far_it_got(
 ) -> None:
     command = [sys.executable, "-m", "stream_guard", "replay", str(history), "--rate", "20", "--json"]
     process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env=os.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     topic = settings_of(environment).topics.transactions
     kafka.read(topic, at_least=20)

@@ -200,7 +200,8 @@ def test_a_broker_that_stands_still_while_payments_wait(stage: Stage) -> None:
 
 
 def test_everybody_heard_what_was_meant_for_them(stage: Stage) -> None:
-    assert {"ops", "ops-pager", "fraud-desk", "fraud-desk-now"} == set(stage.inbox.received)
+    audiences = {"ops", "ops-pager", "fraud-desk", "fraud-desk-now"}
+    wait_until(lambda: set(stage.inbox.received) == audiences, "all were told something", 60.0)
+    wait_until(lambda: "MemoryNearBound" in stage.inbox.received["ops"], "ops were told of the memory", 60.0)
     assert {"PacksDiffer", "WorkerFenced"} <= stage.inbox.received["ops-pager"]
     assert stage.inbox.received["fraud-desk-now"] == {"InterceptionBudgetExceeded"}
-    assert "MemoryNearBound" in stage.inbox.received["ops"]
