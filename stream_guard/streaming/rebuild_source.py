@@ -157,13 +157,14 @@ async def rebuild(settings: Settings, since_ms: int, tell: Callable[[int], None]
 
 
 async def _holds_anything(backend: KafkaState, number: int) -> bool:
-    held: list[Item] = []
+    held = 0
 
     async def take(items: Sequence[Item]) -> None:
-        held.extend(items)
+        nonlocal held
+        held += len(items)
 
     await backend.read(number, None, take)
-    return bool(held)
+    return held > 0
 
 
 @asynccontextmanager

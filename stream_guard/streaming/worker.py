@@ -356,9 +356,9 @@ class Worker:
                 self._refresh_ends(partition)
 
     def _give_up(self) -> None:
-        waiting, age = self._standstill()
-        if waiting and age > GIVE_UP_AFTER_S:
-            die(f"{waiting} records wait and nothing has become durable for {age:.0f} s")
+        verdict = self._moving_within(GIVE_UP_AFTER_S)
+        if not verdict.ok:
+            die(verdict.sentence)
 
     async def _ask_for_ends(self) -> None:
         """Ask the brokers how far the logs go: a consumer that fetches nothing any more does not know."""
@@ -416,15 +416,14 @@ class Worker:
 
     def healthy(self) -> Verdict:
         """Applied offsets become durable while there is lag."""
-        waiting, age = self._standstill()
-        if waiting and age > STALLED_AFTER_S:
-            return Verdict(False, f"{waiting} records wait and nothing has become durable for {age:.0f} s")
-        return Verdict(True, f"healthy: {waiting} records wait, last progress {age:.1f} s ago")
+        return self._moving_within(STALLED_AFTER_S)
 
-    def _standstill(self) -> tuple[int, float]:
-        """Records that wait, and for how many seconds nothing has become durable."""
-        waiting = sum(sum(partition.lag().values()) for partition in self._partitions())
-        return waiting, self.lease.now() - self.processor.last_progress
+    def _moving_within(self, seconds: float) -> Verdict:
+        age = self.lease.now() - self.processor.last_progress
+        lag = sum(sum(partition.lag().values()) for partition in self._partitions())
+        if lag and age > seconds:
+            return Verdict(False, f"{lag} records wait and nothing has become durable for {age:.0f} s")
+        return Verdict(True, f"healthy: {lag} records wait, last progress {age:.1f} s ago")
 
 
 class BrokerErrors(logging.Handler):
