@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,25 +96,32 @@ class Stage:
         """None of these alerts fires yet."""
         assert not set(names) & set(self.prometheus.firing())
 
-    def rings(self, *names: str, timeout_s: float = 120.0) -> None:
-        """Wait until each has fired, and has reached Alertmanager for those who are meant."""
+    def rings(
+        self, *names: str, timeout_s: float = 120.0, meanwhile: Callable[[], None] = lambda: None
+    ) -> None:
+        """Wait until each has fired, and those who are meant were told, or are not to be; keep its cause up.
+
+        Alertmanager waits a second before it tells of an alert; of one that is over by then it tells nobody.
+        """
         waiting = set(names)
 
         def heard() -> bool:
+            meanwhile()
             for name, alert in self.prometheus.firing().items():
-                if name in waiting and self._arrived(alert["labels"]):
+                if name in waiting and self._told(alert["labels"]):
                     assert "<error" not in str(alert["annotations"]), alert
                     waiting.discard(name)
             return not waiting
 
         wait_until(heard, f"{', '.join(names)} fire", timeout_s, poll_s=0.3)
 
-    def _arrived(self, labels: dict[str, str]) -> bool:
+    def _told(self, labels: dict[str, str]) -> bool:
         wanted = RECEIVERS[labels["audience"], labels["severity"]]
         for alert in self.alertmanager.ask("/api/v2/alerts"):
             if alert["labels"] == labels:
                 assert [receiver["name"] for receiver in alert["receivers"]] == [wanted]
-                return True
+                inhibited = alert["status"]["state"] == "suppressed"
+                return inhibited or labels["alertname"] in self.inbox.received.get(wanted, ())
         return False
 
 
