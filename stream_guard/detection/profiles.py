@@ -27,7 +27,7 @@ from stream_guard.detection.profile_kernels import (
     payer_hop,
 )
 from stream_guard.detection.row_kernels import set_actions
-from stream_guard.detection.row_store import PackedRows, RowStore, Undo
+from stream_guard.detection.row_store import PackedRows, RowStore, StoredRows, Undo
 from stream_guard.detection.step_kernels import both_hops
 from stream_guard.detection.taint_paths import TaintPaths
 
@@ -357,12 +357,12 @@ class Profiles:
         """
         self._store.load(items)
 
-    def load_packed(self, rows: PackedRows) -> None:
-        """`load` of rows that are packed already. Raises `RowRefused`."""
-        self._store.load_packed(rows)
+    def load_stored(self, rows: StoredRows) -> None:
+        """`load` of rows that lie in one piece of memory. Raises `RowRefused`."""
+        self._store.load_stored(rows)
 
     def packed(self, start: int, count: int) -> PackedRows:
-        """Some accounts' rows as they are now, for `load_packed` elsewhere; dirty ones stay dirty."""
+        """Some accounts' rows as they are now, for a snapshot; dirty ones stay dirty."""
         return self._store.packed(start, count)
 
     def forget(self, accounts: Iterable[bytes]) -> None:

@@ -62,61 +62,79 @@ def pack(words: I8, rows: I8, ends: I8, layout: int, out: I8) -> None:
 
 
 @kernel
-def unpack(words: I8, rows: I8, ends: I8, packed: I8, layouts: Layouts) -> int:
-    """Put packed rows of any layout back: zeros where they have nothing, defaults for what they did not know.
+def longest_row(layouts: Layouts) -> int:
+    """Words of the longest stored row of any layout."""
+    longest = 0
+    for layout in range(len(layouts.sizes)):
+        ring = RING * layouts.sizes[layout, 1]
+        longest = max(longest, layouts.sizes[layout, 0] + ring + row.ROW_WORDS - row.DAYS_AT)
+    return longest
+
+
+@kernel
+def unpack(words: I8, rows: I8, data: U1, places: I8, layouts: Layouts, counters: I8) -> int:
+    """Put stored rows of any layout back: zeros where they have nothing, defaults for what they did not know.
+
+    Parameters
+    ----------
+    data, places
+        Bytes, and int64[n, 2]: where each row starts and stops in them.
 
     Returns
     -------
     int
         Position of the first that is no row, or of a layout unknown here; -1: none.
     """
-    at = 0
+    # One row after the other through this: it stays in the nearest cache, and rows may lie at odd addresses.
+    packed = np.empty(longest_row(layouts), np.int64)
     for i in range(rows.size):
-        size = ends[i] - at
-        if size <= row.DROPPED:
+        start, stop = places[i]
+        size = (stop - start) // row.WORD
+        if size <= row.DROPPED or size > packed.size or size * row.WORD != stop - start:
             return i
-        layout = packed[at + row.USED] >> row.LAYOUT_SHIFT
-        used = packed[at + row.USED] & row.USED_MASK
-        head = packed[at + row.HEAD]
-        dropped = packed[at + row.DROPPED]
-        if layout < 0 or layout >= len(layouts.sizes):
+        packed.view(np.uint8)[: stop - start] = data[start:stop]
+        if not put(words[rows[i]], packed[:size], layouts):
             return i
-        if used > RING or head < 0 or head >= RING or dropped < 0:
-            return i
-        kept = RING if dropped > 0 else used
-        ring = at + layouts.sizes[layout, 0]
-        days = ring + kept * layouts.sizes[layout, 1]
-        if ends[i] != days + (row.ROW_WORDS - row.DAYS_AT if dropped > 0 else 0):
-            return i
-        target = words[rows[i]]
-        if dropped > 0:
-            target[row.DAYS_AT :] = packed[days : ends[i]]
-        elif target[row.USED] > 0:  # what never held a payment is zero, and need not be touched
-            target[row.HEADER_WORDS :] = 0
-        for k in range(row.HEADER_WORDS):
-            of = layouts.header_from[layout, k]
-            target[k] = layouts.header[k] if of < 0 else packed[at + of]
-        target[row.USED] = used
-        for field in range(row.RING_FIELDS):
-            to = row.TIMES + field * RING
-            of = layouts.ring_from[layout, field]
-            if of < 0:
-                target[to : to + kept] = layouts.ring[field]
-            else:
-                start = ring + of * kept
-                for k in range(kept):
-                    target[to + k] = packed[start + k]
-        at = ends[i]
+        counters[row.NEWEST_COUNTED] = max(counters[row.NEWEST_COUNTED], words[rows[i], row.NEWEST])
     return -1
 
 
 @kernel
-def newest_of(words: I8, rows: I8) -> int:
-    """Newest time counted in any of the rows, or `MISSING`."""
-    newest = row.MISSING
-    for r in rows:
-        newest = max(newest, words[r, row.NEWEST])
-    return newest
+def put(target: I8, packed: I8, layouts: Layouts) -> bool:
+    """`unpack` of one row, in words; whether it is one."""
+    layout = packed[row.USED] >> row.LAYOUT_SHIFT
+    used = packed[row.USED] & row.USED_MASK
+    head = packed[row.HEAD]
+    dropped = packed[row.DROPPED]
+    if layout < 0 or layout >= len(layouts.sizes):
+        return False
+    if used > RING or head < 0 or head >= RING or dropped < 0:
+        return False
+    kept = RING if dropped > 0 else used
+    ring = layouts.sizes[layout, 0]
+    days = ring + kept * layouts.sizes[layout, 1]
+    if packed.size != days + (row.ROW_WORDS - row.DAYS_AT if dropped > 0 else 0):
+        return False
+    # Written before anything of it is read: memory never touched is then given at once, not twice.
+    for k in range(row.HEADER_WORDS):
+        if k != row.USED:
+            of = layouts.header_from[layout, k]
+            target[k] = layouts.header[k] if of < 0 else packed[of]
+    if dropped > 0:
+        target[row.DAYS_AT :] = packed[days:]
+    elif target[row.USED] > 0:  # what never held a payment is zero, and need not be touched
+        target[row.HEADER_WORDS :] = 0
+    target[row.USED] = used
+    for field in range(row.RING_FIELDS):
+        to = row.TIMES + field * RING
+        of = layouts.ring_from[layout, field]
+        if of < 0:
+            target[to : to + kept] = layouts.ring[field]
+        else:
+            start = ring + of * kept
+            for k in range(kept):
+                target[to + k] = packed[start + k]
+    return True
 
 
 @kernel

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stream_guard.detection import rows as row
-from stream_guard.detection.row_kernels import newest_of, pack, row_ends, unpack
+from stream_guard.detection.row_kernels import pack, row_ends, unpack
 from stream_guard.detection.row_layouts import LAYOUTS
 
 I8 = npt.NDArray[np.int64]
@@ -53,14 +53,41 @@ class PackedRows(NamedTuple):
     ends: I8
     words: I8
 
+    @property
+    def stored(self) -> StoredRows:
+        """The same, as they are loaded."""
+        stops = self.ends * row.WORD
+        places = np.column_stack([stops - np.diff(stops, prepend=0), stops])
+        data = self.words.view(np.uint8)
+        # As bytes are: numba compiles a kernel anew for what it might write to.
+        data.flags.writeable = False
+        return StoredRows(self.accounts, data, places)
+
+
+class StoredRows(NamedTuple):
+    """Stored rows wherever they lie in some bytes.
+
+    Attributes
+    ----------
+    accounts
+        n account ids.
+    data
+        uint8: the bytes.
+    places
+        int64[n, 2]: where each row starts and stops in `data`.
+    """
+
+    accounts: list[bytes]
+    data: U1
+    places: I8
+
 
 class Undo(NamedTuple):
     """The state before a batch, as far as the batch may change it."""
 
     accounts: int
     rows: I8
-    ends: I8
-    packed: I8
+    stored: StoredRows
     newest_ts: int
     dirty: int
     flush: int
@@ -120,26 +147,35 @@ class RowStore:
         int64[n]
             -1 for an unknown account, if none is made.
         """
-        rows = np.fromiter(map(self._index.get, ids, repeat(-1)), np.int64, len(ids))
+        known = len(self)
+        rows = self._known(ids)
         if create:
-            unknown = np.flatnonzero(rows < 0)
-            if len(unknown):
-                self._create(ids, unknown, rows)
+            self._create(ids, rows)
+            self.words[known : len(self), : row.HEADER_WORDS] = row.BLANK
         return rows
 
-    def _create(self, ids: Sequence[bytes], unknown: I8, rows: I8) -> None:
+    def _known(self, ids: Sequence[bytes]) -> I8:
+        return np.fromiter(map(self._index.get, ids, repeat(-1)), np.int64, len(ids))
+
+    def _create(self, ids: Sequence[bytes], rows: I8) -> None:
+        """Rows for those who have none, with nothing written in them; their numbers go into `rows`."""
+        unknown = np.flatnonzero(rows < 0)
+        if not len(unknown):
+            return
         before = len(self._accounts)
         named = [ids[i] for i in unknown.tolist()]
         self._accounts += dict.fromkeys(named)
         after = len(self._accounts)
         self._index.update(zip(self._accounts[before:], range(before, after), strict=True))
-        rows[unknown] = np.fromiter(map(self._index.__getitem__, named), np.int64, len(named))
+        if after - before == len(named):
+            rows[unknown] = np.arange(before, after)
+        else:
+            rows[unknown] = np.fromiter(map(self._index.__getitem__, named), np.int64, len(named))
         if after > self._memory.capacity:
             self._memory.grow(after)
             more = self._memory.capacity - len(self.dirty)
             self.dirty = np.concatenate([self.dirty, np.zeros(more, np.uint8)])
             self.dirty_rows = np.concatenate([self.dirty_rows, np.zeros(more, np.int64)])
-        self.words[before:after, : row.HEADER_WORDS] = row.BLANK
 
     def mark(self, r: int) -> None:
         """Row `r` changed since the last flush."""
@@ -158,12 +194,10 @@ class RowStore:
         """
         rows = np.unique(self.rows_of(list(ids), create=False))
         rows = rows[rows >= 0]
-        ends, packed = self._packed(rows)
         return Undo(
             len(self._accounts),
             rows,
-            ends,
-            packed,
+            PackedRows([], *self._packed(rows)).stored,
             self.newest_ts,
             int(self.counters[row.DIRTY]),
             self._flush,
@@ -183,7 +217,8 @@ class RowStore:
             del self._index[account]
         self.words[token.accounts : len(self._accounts)] = 0
         del self._accounts[token.accounts :]
-        unpack(self.words, token.rows, token.ends, token.packed, LAYOUTS)
+        stored = token.stored
+        unpack(self.words, token.rows, stored.data, stored.places, LAYOUTS, self.counters)
         self.dirty[self.dirty_rows[token.dirty : self.counters[row.DIRTY]]] = 0
         self.counters[row.DIRTY] = token.dirty
         self.counters[row.NEWEST_COUNTED] = token.newest_ts
@@ -238,27 +273,24 @@ class RowStore:
             accounts = [account for account, _ in chunk]
             values = [value for _, value in chunk]
             sizes = np.fromiter(map(len, values), np.int64, len(values))
-            odd = np.flatnonzero(sizes % row.WORD)
-            if len(odd):
-                raise _refused(accounts[odd[0]], values[odd[0]])
-            packed = np.frombuffer(bytearray().join(values), np.int64)
-            self.load_packed(PackedRows(accounts, np.cumsum(sizes // row.WORD), packed))
+            stops = np.cumsum(sizes)
+            places = np.column_stack([stops - sizes, stops])
+            self.load_stored(StoredRows(accounts, np.frombuffer(b"".join(values), np.uint8), places))
 
-    def load_packed(self, packed: PackedRows) -> None:
-        """`load` of rows that are packed already.
+    def load_stored(self, stored: StoredRows) -> None:
+        """`load` of rows that lie in one piece of memory.
 
         Raises
         ------
         RowRefused
             If something is no row, or a later release's.
         """
-        rows = self.rows_of(packed.accounts, create=True)
-        wrong = unpack(self.words, rows, packed.ends, packed.words, LAYOUTS)
+        rows = self._known(stored.accounts)
+        self._create(stored.accounts, rows)
+        wrong = unpack(self.words, rows, stored.data, stored.places, LAYOUTS, self.counters)
         if wrong >= 0:
-            start = packed.ends[wrong - 1] if wrong else 0
-            value = packed.words[start : packed.ends[wrong]].tobytes()
-            raise _refused(packed.accounts[wrong], value)
-        self.counters[row.NEWEST_COUNTED] = max(self.newest_ts, newest_of(self.words, rows))
+            start, stop = stored.places[wrong].tolist()
+            raise _refused(stored.accounts[wrong], stored.data[start:stop].tobytes())
 
     def packed(self, start: int, count: int) -> PackedRows:
         """Some rows as they are now, from number `start` on; dirty or not, and they stay so."""

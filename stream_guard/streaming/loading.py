@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import orjson
 
-from stream_guard.detection.row_store import PackedRows, RowRefused
+from stream_guard.detection.row_store import RowRefused, StoredRows
 from stream_guard.streaming.logged_items import LoggedItems
 from stream_guard.streaming.logs import pseudonym
 from stream_guard.streaming.partition import DETECTORS_KEY, META_KEY, Partition
@@ -45,7 +45,7 @@ class Loading:
         if isinstance(items, LoggedItems) and not self._removed and items.plain:
             for key, value in items.others():
                 self._take_other(key, value)
-            self.partition.state.profiles.load_packed(items.rows())
+            self.partition.state.profiles.load_stored(items.rows())
         else:
             self._take_one_by_one(items)
 
@@ -68,9 +68,9 @@ class Loading:
         self._others.pop(key, None)
         self._others[key] = value
 
-    def take_rows(self, rows: PackedRows) -> None:
-        """Take account rows that are packed. Raises `StateRefused`."""
-        self._refusing(self.partition.state.profiles.load_packed, rows)
+    def take_rows(self, rows: StoredRows) -> None:
+        """Take account rows that lie in one piece of memory. Raises `StateRefused`."""
+        self._refusing(self.partition.state.profiles.load_stored, rows)
 
     @property
     def lineage(self) -> str | None:

@@ -90,15 +90,3 @@ def locate(data: U1, spans: I8, places: I8, kinds: U1) -> int:
             found += 1
             at = end  # whatever headers there are
     return found
-
-
-@kernel
-def gather(data: U1, places: I8, which: I8, out: U1, ends: I8) -> None:
-    """Copy the values of some records one behind the other; `ends` in words of 8 bytes."""
-    to = 0
-    for i in range(len(which)):
-        start, stop = places[which[i], 2], places[which[i], 3]
-        size = stop - start
-        out[to : to + size] = data[start:stop]
-        to += size
-        ends[i] = to // _WORD

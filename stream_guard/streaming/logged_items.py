@@ -15,7 +15,7 @@ import numpy as np
 from aiokafka.consumer import fetcher
 from numpy.typing import NDArray
 
-from stream_guard.detection.row_store import PackedRows
+from stream_guard.detection.row_store import StoredRows
 from stream_guard.streaming import log_kernels
 from stream_guard.streaming.log_kernels import AWAY, NOTHING, OTHER, ROW
 from stream_guard.streaming.state import Item
@@ -78,19 +78,15 @@ class LoggedItems(Sequence[Item]):
         """Items whose key begins with a zero byte."""
         return (self[at] for at in np.flatnonzero(self._located[1] == OTHER).tolist())
 
-    def rows(self) -> PackedRows:
+    def rows(self) -> StoredRows:
         """Account rows. Raises `ValueError`: a record is none."""
         places, kinds = self._located
-        which = np.flatnonzero(kinds == ROW)
-        mine = places[which]
-        ends = np.empty(len(which), np.int64)
-        words = np.empty(int((mine[:, 3] - mine[:, 2]).sum()) // 8, np.int64)
-        log_kernels.gather(self._data, places, which, words.view(np.uint8), ends)
+        mine = places[kinds == ROW]
         fetched = self._fetched
         accounts = [
             fetched[start:stop] for start, stop in zip(mine[:, 0].tolist(), mine[:, 1].tolist(), strict=True)
         ]
-        return PackedRows(accounts, ends, words)
+        return StoredRows(accounts, self._data, np.ascontiguousarray(mine[:, 2:]))
 
 
 class Span(NamedTuple):

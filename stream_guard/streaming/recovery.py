@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from stream_guard.detection.row_store import PackedRows
+from stream_guard.detection.row_store import StoredRows
 from stream_guard.streaming.loading import Loading
 from stream_guard.streaming.partition import Partition
 from stream_guard.streaming.snapshots import SnapshotFolder, SnapshotReader, Unusable
@@ -76,7 +76,7 @@ async def _from_snapshot(
 
     def take_next() -> bool:
         piece = next(pieces, None)
-        if isinstance(piece, PackedRows):
+        if isinstance(piece, StoredRows):
             loading.take_rows(piece)
         elif piece is not None:
             loading.take(piece)

@@ -26,7 +26,7 @@ import numpy as np
 import orjson
 
 from stream_guard.detection.row_layouts import LAYOUTS, hash_of
-from stream_guard.detection.row_store import PackedRows
+from stream_guard.detection.row_store import PackedRows, StoredRows
 
 FORMAT: Final = 1
 
@@ -241,7 +241,7 @@ class SnapshotReader:
         """Close the file."""
         self._file.close()
 
-    def pieces(self) -> Iterator[PackedRows | list[tuple[bytes, bytes]]]:
+    def pieces(self) -> Iterator[StoredRows | list[tuple[bytes, bytes]]]:
         """What `SnapshotWriter.write` was given. Raises `Unusable`."""
         while True:
             frames = self._frames
@@ -279,9 +279,9 @@ def _split(payload: bytearray) -> tuple[list[bytes], np.ndarray[Any, np.dtype[np
     return accounts, ends[count:], 8 + 16 * count, keys_at
 
 
-def _rows(payload: bytearray) -> PackedRows:
+def _rows(payload: bytearray) -> StoredRows:
     accounts, ends, start, stop = _split(payload)
-    return PackedRows(accounts, ends, np.frombuffer(payload, np.int64, (stop - start) // 8, start))
+    return PackedRows(accounts, ends, np.frombuffer(payload, np.int64, (stop - start) // 8, start)).stored
 
 
 def _items(payload: bytearray) -> list[tuple[bytes, bytes]]:

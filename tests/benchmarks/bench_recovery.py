@@ -14,7 +14,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from stream_guard.detection.row_store import PackedRows
+from stream_guard.detection.row_store import StoredRows
 from stream_guard.streaming.kafka_state import MAX_BATCH_BYTES
 from stream_guard.streaming.light_records import LightRecords
 from stream_guard.streaming.loading import Loading
@@ -103,7 +103,7 @@ def main() -> None:
         timed(
             "snapshot: into memory",
             ACCOUNTS,
-            lambda: [again.take_rows(piece) for piece in found if isinstance(piece, PackedRows)],
+            lambda: [again.take_rows(piece) for piece in found if isinstance(piece, StoredRows)],
         )
 
 
