@@ -290,6 +290,8 @@ class Worker:
         first, end = await asyncio.gather(
             consumer.beginning_offsets(list(tps)), consumer.end_offsets(list(tps))
         )
+        # Also when a partition is opened: an older answer would hide what came in meanwhile.
+        self.ends.update({tp: end[tp] for tp in tps})
         return {tp: (first[tp], end[tp]) for tp in tps}
 
     # -- life ---------------------------------------------------------------------------------------------
@@ -369,8 +371,7 @@ class Worker:
             if not tps:
                 continue
             with suppress(KafkaError, TimeoutError):  # what they said before stands
-                bounds = await asyncio.wait_for(self._bounds(tps), ASK_EVERY_S)
-                self.ends = {tp: end for tp, (_, end) in bounds.items()}
+                await asyncio.wait_for(self._bounds(tps), ASK_EVERY_S)
 
     def _refresh_ends(self, partition: Partition) -> None:
         for topic, applied in partition.applied.items():

@@ -97,6 +97,7 @@ class Drill:
         self.settings = settings_of(self.environment)
         self.history = histories.made_up(seed, payments, busy_payments=min(400, payments // 120 * 2))
         self.workers: dict[str, Worker] = {}
+        self._environments: dict[str, Mapping[str, str] | None] = {}
         self.faults = 0
         self.ended: list[tuple[str, int]] = []
         self.resent: set[str] = set()
@@ -172,6 +173,7 @@ class Drill:
     ) -> None:
         """Start workers side by side and wait until they are ready."""
         for instance in instances:
+            self._environments[instance] = environment
             self.workers[instance] = self.launch(instance, environment=environment)
         if ready:
             for instance in instances:
@@ -242,7 +244,7 @@ class Drill:
                 worker.child.wait(WAIT_S)
                 logger.info("%s ended by itself with %d", instance, code)
                 self.ended.append((instance, code))
-                self.workers[instance] = self.launch(instance)
+                self.workers[instance] = self.launch(instance, environment=self._environments.get(instance))
 
     def wait(self, condition: Callable[[], bool], what: str, poll_s: float = 0.1) -> None:
         """Wait for something, starting again what ends meanwhile."""
@@ -274,10 +276,14 @@ class Drill:
 
         def idle() -> bool:
             self.heal()
-            return self.all_open() and not lag(*self.workers.values())
+            # A partition on its way from one worker to another shows in both, or in none.
+            return self.all_open() and not lag(*self.workers.values()) and self.counted() == payments
 
-        stay_idle(idle, WAIT_S)
-        assert self.counted() == payments
+        try:
+            stay_idle(idle, WAIT_S)
+        except TimeoutError as error:
+            by_worker = {instance: counted(worker) for instance, worker in self.workers.items()}
+            raise TimeoutError(f"{error}; {payments} payments were sent, counted are {by_worker}") from None
 
     # -- the end ------------------------------------------------------------------------------------------
 

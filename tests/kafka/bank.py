@@ -173,5 +173,5 @@ def stay_idle(idle: Callable[[], bool], timeout_s: float) -> None:
         if not idle():
             quiet_since = time.monotonic()
         if time.monotonic() > deadline:
-            raise TimeoutError(f"there is still lag after {timeout_s:.0f} s")
+            raise TimeoutError(f"not idle after {timeout_s:.0f} s")
         time.sleep(0.1)

@@ -165,6 +165,25 @@ async def test_a_consumer_that_gets_nothing_is_missed_by_what_the_brokers_say() 
 
 
 @on_a_loop
+async def test_where_the_logs_end_when_a_partition_is_opened_replaces_what_was_known_before() -> None:
+    desk = Desk()
+    await desk.rig.assign(0)
+    await desk.rig.give(0)
+
+    async def offsets(tps: list[TP], at: int) -> dict[TP, int]:
+        return dict.fromkeys(tps, at)
+
+    client = SimpleNamespace(
+        beginning_offsets=lambda tps: offsets(tps, 0), end_offsets=lambda tps: offsets(tps, 9)
+    )
+    desk.consumer.kafka = lambda: client  # type: ignore[attr-defined]
+    desk.worker.ends = {TP(PAYMENTS, 0): 1, TP(PAYMENTS, 1): 5}
+    assert await desk.worker._bounds({TP(PAYMENTS, 0)}) == {TP(PAYMENTS, 0): (0, 9)}
+    await desk.second()
+    assert desk.rig.partition().lag()[PAYMENTS] == 8
+
+
+@on_a_loop
 async def test_a_long_recovery_that_makes_progress_is_no_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk()
     await desk.rig.assign(0)
