@@ -20,11 +20,12 @@ CUT_S = 14.0
 
 
 def test_the_only_broker_is_stopped_and_killed(scale: Scale, drill: Start, report: Report) -> None:
-    """It is stopped between two flushes, and killed at any time.
+    """It is stopped between two flushes, and killed at any time; in the short run at rest as well.
 
     A broker that is shut down in order, with no other to lead its partitions, may write a transaction down as
     complete without its mark: Kafka takes a partition without a leader for a deleted one. Readers of what is
-    committed then wait there. With three brokers another one leads; see the last test here.
+    committed then wait there. With three brokers another one leads; see the last test here. The same was seen
+    once after a kill, which the long run still does in the middle of transactions.
     """
     payments = scale.of(20_000, 100_000)
     with Broker() as broker, drill(Kafka(broker.bootstrap, broker), payments=payments) as run:
@@ -40,7 +41,10 @@ def test_the_only_broker_is_stopped_and_killed(scale: Scale, drill: Start, repor
             broker.start()
             run.settled()
             run.send(portion)
-            time.sleep(run.random.uniform(0.3, 2.0))
+            if scale.full:
+                time.sleep(run.random.uniform(0.3, 2.0))
+            else:
+                run.settled()
             run.fault("kill the broker")
             broker.kill()
             time.sleep(run.random.uniform(0.0, scale.of(4, 15)))
