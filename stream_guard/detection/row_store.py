@@ -56,12 +56,10 @@ class PackedRows(NamedTuple):
     @property
     def stored(self) -> StoredRows:
         """The same, as they are loaded."""
-        stops = self.ends * row.WORD
-        places = np.column_stack([stops - np.diff(stops, prepend=0), stops])
         data = self.words.view(np.uint8)
         # As bytes are: numba compiles a kernel anew for what it might write to.
         data.flags.writeable = False
-        return StoredRows(self.accounts, data, places)
+        return StoredRows(self.accounts, data, _places(np.diff(self.ends, prepend=0) * row.WORD))
 
 
 class StoredRows(NamedTuple):
@@ -86,7 +84,6 @@ class Undo(NamedTuple):
     """The state before a batch, as far as the batch may change it."""
 
     accounts: int
-    rows: I8
     stored: StoredRows
     newest_ts: int
     dirty: int
@@ -151,7 +148,8 @@ class RowStore:
         rows = self._known(ids)
         if create:
             self._create(ids, rows)
-            self.words[known : len(self), : row.HEADER_WORDS] = row.BLANK
+            if len(self) > known:
+                self.words[known : len(self), : row.HEADER_WORDS] = row.BLANK
         return rows
 
     def _known(self, ids: Sequence[bytes]) -> I8:
@@ -196,8 +194,7 @@ class RowStore:
         rows = rows[rows >= 0]
         return Undo(
             len(self._accounts),
-            rows,
-            PackedRows([], *self._packed(rows)).stored,
+            PackedRows([self._accounts[r] for r in rows.tolist()], *self._packed(rows)).stored,
             self.newest_ts,
             int(self.counters[row.DIRTY]),
             self._flush,
@@ -217,8 +214,7 @@ class RowStore:
             del self._index[account]
         self.words[token.accounts : len(self._accounts)] = 0
         del self._accounts[token.accounts :]
-        stored = token.stored
-        unpack(self.words, token.rows, stored.data, stored.places, LAYOUTS, self.counters)
+        self.load_stored(token.stored)
         self.dirty[self.dirty_rows[token.dirty : self.counters[row.DIRTY]]] = 0
         self.counters[row.DIRTY] = token.dirty
         self.counters[row.NEWEST_COUNTED] = token.newest_ts
@@ -273,9 +269,8 @@ class RowStore:
             accounts = [account for account, _ in chunk]
             values = [value for _, value in chunk]
             sizes = np.fromiter(map(len, values), np.int64, len(values))
-            stops = np.cumsum(sizes)
-            places = np.column_stack([stops - sizes, stops])
-            self.load_stored(StoredRows(accounts, np.frombuffer(b"".join(values), np.uint8), places))
+            data = np.frombuffer(b"".join(values), np.uint8)
+            self.load_stored(StoredRows(accounts, data, _places(sizes)))
 
     def load_stored(self, stored: StoredRows) -> None:
         """`load` of rows that lie in one piece of memory.
@@ -309,6 +304,12 @@ class RowStore:
                 self._accounts[r], self._index[last] = last, r
                 self.words[r] = self.words[len(self._accounts)]
             self.words[len(self._accounts)] = 0
+
+
+def _places(sizes: I8) -> I8:
+    """Where rows of some sizes start and stop, one behind the other."""
+    stops = np.cumsum(sizes)
+    return np.column_stack([stops - sizes, stops])
 
 
 def _refused(account: bytes, value: bytes) -> RowRefused:
