@@ -3,14 +3,16 @@
 Order of side effects of a flush: begin a transaction; append the changed items to the changelog and the
 exactly-once records to their topics; commit. A commit that fails leaves nothing behind. Opening a
 partition starts its producer first: that aborts what a previous owner left open and fences it, so what
-is read afterwards cannot change under us any more.
+is read afterwards cannot change under us any more. Then it ends what the brokers may have left open of a
+transaction that was complete (`stream_guard.streaming.marks`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import aiokafka
@@ -25,6 +27,7 @@ from aiokafka.structs import TopicPartition
 
 from stream_guard.streaming.light_records import in_one_piece
 from stream_guard.streaming.logged_items import LoggedItems
+from stream_guard.streaming.marks import last_committed, mark_again, mark_too
 from stream_guard.streaming.state import Fenced, Item, OutOfLog, Record, StateRefused, Take
 
 MAX_BATCH_BYTES = 900_000
@@ -56,6 +59,8 @@ class KafkaState:
         Keyword arguments of aiokafka clients: bootstrap servers and security.
     partition_for
         Partition of a record by topic and key.
+    records_to
+        Topics of the records that are written with the state.
     clock
         Monotonic seconds.
     """
@@ -66,35 +71,53 @@ class KafkaState:
         app_id: str,
         connection: dict[str, Any],
         partition_for: Callable[[str, bytes], int],
+        records_to: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic
         self._app_id = app_id
         self._connection = connection
         self._partition_for = partition_for
+        self._records_to = records_to
         self._clock = clock
         self._producers: dict[int, aiokafka.AIOKafkaProducer] = {}
+        self._written: dict[int, set[TopicPartition]] = {}  # by the last transaction of a partition
 
     async def open(self, partition: int) -> None:
         """Fence the previous owner."""
         await self.close(partition)
+        transactional_id = f"{self._app_id}-{partition}"
+        committed = await last_committed(self._connection, transactional_id)
         producer = aiokafka.AIOKafkaProducer(
             **self._connection,
-            transactional_id=f"{self._app_id}-{partition}",
+            transactional_id=transactional_id,
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             max_batch_size=MAX_BATCH_BYTES,
             max_request_size=MAX_BATCH_BYTES + 100_000,
         )
         await producer.start()
         self._producers[partition] = producer
+        if committed is not None:
+            targets = [TopicPartition(self._topic, partition)]
+            for topic in self._records_to:
+                targets += [TopicPartition(topic, number) for number in await producer.partitions_for(topic)]
+            with _owned(partition):
+                await mark_again(producer, targets, committed)
 
     async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> int | None:
         """Write items and records in one transaction; the offset of the batch that holds the last item."""
         producer = self._producers.get(partition)
         if producer is None:
             raise Fenced(f"partition {partition} is not open here")
-        try:
+        before = self._written.pop(partition, set())
+        if not items and not records:
+            if before:
+                with _owned(partition):
+                    await mark_again(producer, before, True)
+            return None
+        with _owned(partition):
             await producer.begin_transaction()
+            mark_too(producer, before)
             appender = _Appender(producer)
             for key, value in items:
                 await appender.add(self._topic, partition, key, value, ())
@@ -103,14 +126,14 @@ class KafkaState:
                 await appender.add(record.topic, target, record.key, record.value, record.headers)
             ends = await appender.finish()
             await producer.commit_transaction()
-        except (ProducerFenced, InvalidProducerEpoch, OutOfOrderSequenceNumber, UnknownProducerId) as error:
-            raise Fenced(f"another process owns partition {partition} now: {error}") from error
+        self._written[partition] = {TopicPartition(*target) for target in ends}
         # Unknown where a repeated request was taken for one that the broker had already.
         position = ends.get((self._topic, partition), -1)
         return position if position >= 0 else None
 
     async def close(self, partition: int) -> None:
         """Stop the producer of `partition`."""
+        self._written.pop(partition, None)
         producer = self._producers.pop(partition, None)
         if producer is not None:
             try:
@@ -175,6 +198,15 @@ class KafkaState:
                     f"{position} that is not ours and hides our own state; end the producer that left it "
                     "(kafka-transactions.sh find-hanging) and start again"
                 )
+
+
+@contextmanager
+def _owned(partition: int) -> Iterator[None]:
+    """What a broker answers to a producer that another one has taken the place of."""
+    try:
+        yield
+    except (ProducerFenced, InvalidProducerEpoch, OutOfOrderSequenceNumber, UnknownProducerId) as error:
+        raise Fenced(f"another process owns partition {partition} now: {error}") from error
 
 
 def _piece(records: Sequence[Any]) -> Sequence[Item]:

@@ -261,10 +261,14 @@ class Processor:
             if partition.unfinished is not None and not await self._write(partition, partition.unfinished):
                 return False
             async with partition.lock:
-                if partition.closed or not partition.dirty:
+                if partition.closed:
                     return True
-                flush = partition.unfinished = partition.take()
-            return await self._write(partition, flush)
+                if partition.dirty:
+                    partition.unfinished = partition.take()
+            if partition.unfinished is not None:
+                return await self._write(partition, partition.unfinished)
+            await self._backend.flush(partition.number, (), ())
+            return True
 
     async def _write(self, partition: Partition, flush: Flush) -> bool:
         started = time.monotonic()

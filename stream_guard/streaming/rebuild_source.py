@@ -20,6 +20,7 @@ from stream_guard.streaming.processor import check_bounds
 from stream_guard.streaming.rebuild import Rebuild, what_was_sent
 from stream_guard.streaming.records import consumer, read_to_end
 from stream_guard.streaming.state import Item, StateRefused
+from stream_guard.streaming.topic_plan import WRITTEN_WITH_STATE
 from stream_guard.streaming.topics import TopicsRefused, admin_client, partition_counts
 
 KEYED = ("transactions", "legs", "cases", "sightings", "dispositions", "account_updates")
@@ -110,7 +111,11 @@ async def rebuild(settings: Settings, since_ms: int, tell: Callable[[int], None]
     committed = await asyncio.to_thread(committed_offsets, settings)
     context = load_context(settings, len(numbers))
     backend = KafkaState(
-        settings.topics.state, settings.app_id, settings.python_client(), lambda topic, key: 0
+        settings.topics.state,
+        settings.app_id,
+        settings.python_client(),
+        lambda topic, key: 0,
+        [getattr(settings.topics, role) for role in WRITTEN_WITH_STATE],
     )
     try:
         for number in numbers:

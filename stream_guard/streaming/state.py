@@ -68,6 +68,8 @@ class StateBackend(Protocol):
     async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> int | None:
         """Make `items` and `records` durable together, or neither. Raises `Fenced`.
 
+        With neither it makes sure that readers see what the last flush wrote, whatever befell the brokers.
+
         Returns
         -------
         int or None

@@ -20,6 +20,9 @@ it at its sender, where nobody would see it."""
 PARTITIONED_ALIKE = ("transactions", "account_updates", "dispositions", "legs", "cases", "sightings", "state")
 """Partition p of all of them belongs to one process, which keeps one set of rows for it."""
 
+WRITTEN_WITH_STATE = ("alerts", "cases", "sightings", "risk_signals")
+"""Their records appear exactly once: in one transaction with the state they follow from."""
+
 COMPACTED = {
     "cleanup.policy": "compact",
     # The segment being written to is never compacted, and all that is not compacted is read at a recovery.

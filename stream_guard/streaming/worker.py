@@ -46,6 +46,7 @@ from stream_guard.streaming.signals import SignalReader, apply_signal
 from stream_guard.streaming.snapshots import SnapshotFolder
 from stream_guard.streaming.snapshotter import Snapshotter
 from stream_guard.streaming.state import MemoryState, Record, StateBackend
+from stream_guard.streaming.topic_plan import WRITTEN_WITH_STATE
 from stream_guard.streaming.topics import partition_counts
 from stream_guard.streaming.transport import Consumer
 from stream_guard.streaming.watchdog import Watchdog
@@ -210,8 +211,13 @@ class Worker:
                 )
 
             return MemoryState(send)
+        topics = self.settings.topics
         return KafkaState(
-            self.settings.topics.state, self.settings.app_id, self._connection, self.partition_for
+            topics.state,
+            self.settings.app_id,
+            self._connection,
+            self.partition_for,
+            [getattr(topics, role) for role in WRITTEN_WITH_STATE],
         )
 
     def _processor(self, outputs: Outputs, backend: StateBackend) -> Processor:

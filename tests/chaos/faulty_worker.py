@@ -132,9 +132,12 @@ def plant(faults: Faults) -> None:
             await asyncio.sleep(0.1)
         return await original(self, *args, **kwargs)
 
-    async def flush(self: Any, original: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        faults.meet(Point.DELIVERED)
-        return await original(self, *args, **kwargs)
+    async def flush(
+        self: Any, original: Callable[..., Awaitable[Any]], partition: int, items: Any, records: Any
+    ) -> Any:
+        if items:
+            faults.meet(Point.DELIVERED)
+        return await original(self, partition, items, records)
 
     async def commit_transaction(self: Any, original: Callable[..., Awaitable[Any]]) -> Any:
         faults.meet(Point.TRANSACTION)

@@ -20,36 +20,21 @@ CUT_S = 14.0
 
 
 def test_the_only_broker_is_stopped_and_killed(scale: Scale, drill: Start, report: Report) -> None:
-    """It is stopped between two flushes, and killed at any time; in the short run at rest as well.
-
-    A broker that is shut down in order, with no other to lead its partitions, may write a transaction down as
-    complete without its mark: Kafka takes a partition without a leader for a deleted one. Readers of what is
-    committed then wait there. With three brokers another one leads; see the last test here. The same was seen
-    once after a kill, which the long run still does in the middle of transactions.
-    """
+    """At any time, in the middle of transactions too, which it may then call complete without their marks."""
     payments = scale.of(20_000, 100_000)
     with Broker() as broker, drill(Kafka(broker.bootstrap, broker), payments=payments) as run:
         run.start("worker-0", "worker-1")
         times = scale.of(1, 2)
         portion = payments // (2 * times + 1)
         for _ in range(times):
-            run.settled()
-            run.fault("stop the broker")
-            broker.stop()
-            run.send(portion)
-            time.sleep(run.random.uniform(0.0, scale.of(4, 15)))
-            broker.start()
-            run.settled()
-            run.send(portion)
-            if scale.full:
+            for end in (broker.stop, broker.kill):
+                run.send(portion)
                 time.sleep(run.random.uniform(0.3, 2.0))
-            else:
+                run.fault(f"{end.__name__} the broker")
+                end()
+                time.sleep(run.random.uniform(0.0, scale.of(4, 15)))
+                broker.start()
                 run.settled()
-            run.fault("kill the broker")
-            broker.kill()
-            time.sleep(run.random.uniform(0.0, scale.of(4, 15)))
-            broker.start()
-            run.settled()
         report("4 broker stopped, killed", run)
         assert {code for _, code in run.ended} <= GO_ON_ANEW
 

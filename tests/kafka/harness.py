@@ -91,20 +91,28 @@ class Kafka:
 
     def configure(self, topic: str, **configs: str) -> None:
         """Change settings of a topic (``retention_ms="60000"``) and wait until the broker shows them."""
+        self._configure(ConfigResource.Type.TOPIC, topic, configs)
+
+    def configure_brokers(self, **configs: str) -> None:
+        """The same for settings of every broker."""
+        for number in self.admin.list_topics(timeout=10).brokers:
+            self._configure(ConfigResource.Type.BROKER, str(number), configs)
+
+    def _configure(self, kind: ConfigResource.Type, name: str, configs: Mapping[str, str]) -> None:
         wanted = {key.replace("_", "."): value for key, value in configs.items()}
         entries = [
-            ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-            for name, value in wanted.items()
+            ConfigEntry(setting, value, incremental_operation=AlterConfigOpType.SET)
+            for setting, value in wanted.items()
         ]
-        resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=entries)
+        resource = ConfigResource(kind, name, incremental_configs=entries)
         self.admin.incremental_alter_configs([resource])[resource].result(10)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             shown = self.admin.describe_configs([resource])[resource].result(10)
-            if all(shown[name].value == value for name, value in wanted.items()):
+            if all(setting in shown and shown[setting].value == value for setting, value in wanted.items()):
                 return
             time.sleep(0.05)
-        raise TimeoutError(f"topic {topic} does not show {wanted} after 30 s")
+        raise TimeoutError(f"{kind.name.lower()} {name} does not show {wanted} after 30 s")
 
     def delete_before(self, topic: str, partition: int, offset: int) -> None:
         """Delete the records of a partition below `offset`, as retention would."""

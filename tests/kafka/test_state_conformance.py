@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import aiokafka
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from stream_guard.detection.hashing import murmur2_partition
 from stream_guard.streaming import kafka_state
@@ -16,7 +18,7 @@ from stream_guard.streaming.kafka_state import KafkaState
 from stream_guard.streaming.state import Fenced, Item, Record, StateRefused
 from tests.kafka.harness import Kafka
 from tests.streaming.helpers import opened
-from tests.streaming.state_suite import ALERTS, Seen, StateSuite
+from tests.streaming.state_suite import ALERTS, CASES, Seen, StateSuite
 
 PARTITIONS = 2
 
@@ -35,7 +37,11 @@ class OnKafka:
 
     def backend(self) -> KafkaState:
         return KafkaState(
-            self.state, self.app, self.connection, lambda _, key: murmur2_partition(key, PARTITIONS)
+            self.state,
+            self.app,
+            self.connection,
+            lambda _, key: murmur2_partition(key, PARTITIONS),
+            [self.topic(role) for role in (ALERTS, CASES)],
         )
 
     def topic(self, role: str) -> str:
@@ -51,6 +57,11 @@ class OnKafka:
             )
             for record in sorted(records, key=lambda record: (record.partition(), record.offset()))
         ]
+
+    def end(self, role: str) -> int:
+        """Offset after the last record or mark of partition 0."""
+        tp = TopicPartition(self.topic(role), 0)
+        return self.kafka.admin.list_offsets({tp: OffsetSpec.latest()})[tp].result(10).offset
 
     def alert(self, value: bytes = b"{}") -> Record:
         return Record(self.topic(ALERTS), b"A1", value)
@@ -235,3 +246,87 @@ def test_an_opening_waits_for_a_foreign_transaction_to_end_and_then_sees_all_of_
         await asyncio.gather(first.stop(), second.stop())
 
     run(test)
+
+
+# -- a transaction that is complete and left open in a partition ---------------------------------------
+
+
+@pytest.fixture
+def unverified(kafka: Kafka) -> Iterator[None]:
+    """A broker that lets a producer write to partitions that its transaction does not know."""
+    name = "transaction.partition.verification.enable"
+    kafka.configure_brokers(**{name.replace(".", "_"): "false"})
+    yield
+    kafka.configure_brokers(**{name.replace(".", "_"): "true"})
+
+
+@contextmanager
+def no_mark(backend: KafkaState, *topics: str) -> Iterator[None]:
+    """Transactions of partition 0 leave no mark in `topics`, as where a broker takes them for deleted."""
+    manager = backend._producers[0]._txn_manager
+    add = manager.maybe_add_partition_to_txn
+    manager.maybe_add_partition_to_txn = lambda tp: None if tp.topic in topics else add(tp)
+    yield
+    del manager.maybe_add_partition_to_txn
+
+
+@pytest.mark.usefixtures("unverified")
+class TestALeftOpenTransaction:
+    def test_the_next_flush_ends_it_wherever_that_one_writes(self, storage: OnKafka) -> None:
+        async def test() -> None:
+            backend = storage.backend()
+            await backend.open(0)
+            with no_mark(backend, storage.topic(ALERTS)):
+                await backend.flush(0, [(b"A1", b"1")], [storage.alert(b"1")])
+            assert await asyncio.to_thread(storage.visible, ALERTS) == []
+            await backend.flush(0, [(b"A1", b"2")], [])
+            await backend.stop()
+
+        run(test)
+        assert [value for _, value, _ in storage.visible(ALERTS)] == [b"1"]
+
+    def test_a_flush_of_nothing_ends_it_once(self, storage: OnKafka) -> None:
+        async def test() -> None:
+            backend = storage.backend()
+            await backend.open(0)
+            with no_mark(backend, storage.topic(ALERTS), storage.state):
+                await backend.flush(0, [(b"A1", b"1")], [storage.alert(b"1")])
+            assert await asyncio.to_thread(storage.visible, ALERTS) == []
+            assert await backend.flush(0, [], []) is None
+            marked = await asyncio.to_thread(storage.end, ALERTS)
+            await backend.flush(0, [], [])
+            assert await asyncio.to_thread(storage.end, ALERTS) == marked
+            await backend.stop()
+
+        run(test)
+        assert [value for _, value, _ in storage.visible(ALERTS)] == [b"1"]
+
+    def test_who_opens_the_partition_next_sees_what_was_committed(self, storage: OnKafka) -> None:
+        async def test() -> None:
+            first, second = storage.backend(), storage.backend()
+            await first.open(0)
+            with no_mark(first, storage.topic(ALERTS), storage.state):
+                # The coordinator has to know of something, or the transaction was never begun.
+                case = Record(storage.topic(CASES), b"A1", b"{}")
+                await first.flush(0, [(b"A1", b"1")], [storage.alert(b"1"), case])
+            assert await opened(second, 0) == [(b"A1", b"1")]
+            await asyncio.gather(first.stop(), second.stop())
+
+        run(test)
+        assert [value for _, value, _ in storage.visible(ALERTS)] == [b"1"]
+
+    def test_who_opens_the_partition_next_sees_nothing_of_what_was_aborted(self, storage: OnKafka) -> None:
+        async def test() -> None:
+            first, second, third = (storage.backend() for _ in range(3))
+            await first.open(0)
+            with no_mark(first, storage.topic(ALERTS), storage.state):
+                records = [storage.alert(b"never"), Record(storage.topic(CASES), b"A1", b"{}")]
+                flushing, _ = await held_before_the_commit(first, [(b"A1", b"1")], records)
+                flushing.cancel()
+            assert await opened(second, 0) == []
+            await second.flush(0, [(b"A1", b"2")], [storage.alert(b"2")])
+            assert await opened(third, 0) == [(b"A1", b"2")]
+            await asyncio.gather(first.stop(), second.stop(), third.stop())
+
+        run(test)
+        assert [value for _, value, _ in storage.visible(ALERTS)] == [b"2"]

@@ -55,7 +55,7 @@ class Outputs:
 
 
 class Backend(MemoryState):
-    """Memory that notes what is done to it; `hook` runs inside a flush."""
+    """Memory that notes what is done to it; `hook` runs inside a flush that has something to write."""
 
     def __init__(self) -> None:
         super().__init__(self._send)
@@ -71,6 +71,8 @@ class Backend(MemoryState):
         await super().open(partition)
 
     async def flush(self, partition: int, items: Sequence[Item], records: Sequence[Record]) -> None:
+        if not items and not records:
+            return
         self.did.append(("flush", partition))
         if self.hook is not None:
             await self.hook()
