@@ -24,17 +24,14 @@ def test_the_only_broker_is_stopped_and_killed(scale: Scale, drill: Start, repor
     payments = scale.of(20_000, 100_000)
     with Broker() as broker, drill(Kafka(broker.bootstrap, broker), payments=payments) as run:
         run.start("worker-0", "worker-1")
-        times = scale.of(1, 2)
-        portion = payments // (2 * times + 1)
-        for _ in range(times):
-            for end in (broker.stop, broker.kill):
-                run.send(portion)
-                time.sleep(run.random.uniform(0.3, 2.0))
+        for end in (broker.stop, broker.kill) * scale.of(1, 2):
+            with run.flow(1_000):
+                time.sleep(run.random.uniform(1.0, 3.0))
                 run.fault(f"{end.__name__} the broker")
                 end()
                 time.sleep(run.random.uniform(0.0, scale.of(4, 15)))
                 broker.start()
-                run.settled()
+            run.settled()
         report("4 broker stopped, killed", run)
         assert {code for _, code in run.ended} <= GO_ON_ANEW
 
