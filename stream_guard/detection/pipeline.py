@@ -190,22 +190,16 @@ def payee_leg(legs: Legs, state: PartitionState, now_ms: int, fallback: Action =
         state.detectors.rollback(learned)
         results, verdicts, failed = _one_by_one(legs, matrix, state, late, repeat, fallback)
     action = np.where(repeat, stored, verdicts.action).astype(np.uint8)
-    _answer_within(legs, action, repeat)
     counted = ~repeat
     remember(legs, action, counted, state)
+    again = np.flatnonzero(repeat)
+    action[again] = np.maximum(action[again], state.answers.of(legs, again))
     conclusions = Conclusions(legs, matrix, results, verdicts, action, repeat, late, state, now_ms)
     decided = _say(conclusions, stream_ts, failed, fallback)
     refused += [Rejection(int(good[i]), Reject.PROCESSING_FAILED, message) for i, message in failed]
     decided.refused.extend(refused)
     _tally(decided, state)
     return decided
-
-
-def _answer_within(legs: Legs, action: NDArray[np.uint8], repeat: NDArray[np.bool_]) -> None:
-    """Answer a payment sent again as its first time, where that is in the same batch: no row holds it yet."""
-    for again in np.flatnonzero(repeat).tolist():
-        same = (legs.event[:again] == legs.event[again]) & (legs.payer[:again] == legs.payer[again])
-        action[again] = action[:again].max(where=same, initial=action[again])
 
 
 def _say(
@@ -305,9 +299,13 @@ def _one_by_one(
 def remember(
     legs: Legs, action: NDArray[np.uint8], counted: NDArray[np.bool_], state: PartitionState
 ) -> None:
-    """Keep actions (u1[n] of `legs`) above allow in the payees' rings, where a resent payment finds them."""
+    """Keep actions (u1[n] of `legs`) above allow in the payees' rings, where a resent payment finds them.
+
+    And beside the rings, for one that is sent again in the same batch, or that no ring holds any more.
+    """
     at = np.flatnonzero(counted & (action > Action.ALLOW))
     if len(at):
+        state.answers.keep(legs, at, action)
         keys = [legs.keys[i] for i in at.tolist()]
         state.profiles.set_actions(keys, legs.event[at], action[at])
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stream_guard.detection.anomaly import Detectors
 from stream_guard.detection.anomaly_settings import AnomalySettings
+from stream_guard.detection.answers import Answers
 from stream_guard.detection.bank import Bank
 from stream_guard.detection.features import CARRIED, FEATURES, FIRST_WIDTH, INDEX
 from stream_guard.detection.local_time import midnights
@@ -88,7 +89,7 @@ FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 
 
 class PartitionState:
-    """Profiles, warnings, tallies, detectors and shared devices of one partition."""
+    """Profiles, warnings, tallies, detectors, shared devices and the newest answers of one partition."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -99,6 +100,7 @@ class PartitionState:
         self.detectors = Detectors(context.anomaly)
         self.sharing = Sharing(context.sharing, midnights(context.bank.timezone))
         self.new_uses = NewUses()
+        self.answers = Answers()
         self.stream_ts = 0
 
     def see(self, ts: NDArray[np.int64]) -> None:

@@ -80,6 +80,23 @@ def test_a_payment_resent_before_its_case_is_back_is_answered_from_the_payees_ri
     assert (again["action"], again["repeat"]) == ("delay", True)
 
 
+@pytest.mark.parametrize("newer", ["before", "after"])
+def test_a_payment_resent_before_its_case_is_back_is_answered_where_a_busy_payees_ring_has_lost_it(
+    newer: str,
+) -> None:
+    bench = Bench()
+    one = passed_on(bench)
+    busy, later = one["counterparty"], NOON + 2 * HOUR
+    crowd = [event(f"c{n}", later + n, account=f"C{n}", counterparty=busy, amount=1.0) for n in range(64)]
+    decided = bench.decide(*(crowd if newer == "before" else ()), one)
+    if newer == "after":
+        bench.decide(*crowd)
+    (finding,) = decided.cases
+    assert (finding.account, finding.action) == ("M", Action.DELAY)
+    (again,) = messages(pipeline.payee_leg(bench.first(one), bench.state, NOW))
+    assert (again["action"], again["repeat"]) == ("delay", True)
+
+
 def test_the_case_brings_the_action_to_the_payers_ring() -> None:
     bench = Bench()
     one = passed_on(bench)
