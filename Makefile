@@ -33,7 +33,7 @@ test: lint types ## lint, types and every test, those on a real Apache Kafka inc
 quick: lint types ## lint, types and the tests that need no broker
 	@$(BIN)/python -m pytest -m "not kafka and not chaos and not ops" $(ARGS)
 
-chaos: setup-dev ## every fault at full length, about 30 minutes, and a table of what it did; ARGS="--seed N"
+chaos: setup-dev ## every fault at full length, 20 to 30 minutes, and a table of what it did; ARGS="--seed N"
 	@$(BIN)/python -m pytest tests/chaos -m chaos --full $(ARGS)
 
 lint: setup-dev ## ruff: findings and formatting
