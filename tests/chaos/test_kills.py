@@ -12,16 +12,18 @@ from tests.chaos.faulty_worker import Point
 from tests.kafka.harness import Kafka
 
 WORKERS = 3
+LATEST_S = 2.5
+"""Two flushes and a half."""
 DEADLY = (Point.SENDING, Point.DELIVERED, Point.TRANSACTION, Point.COMMITTING, Point.DURABLE, Point.RECOVERY)
 
 pytestmark = pytest.mark.chaos
 
 
 def kill_at_random(run: Drill, victim: str, portion: int) -> None:
-    """In the middle of its work."""
-    run.send(portion)
-    time.sleep(run.random.uniform(0.2, 2.5))
-    run.kill(victim)
+    """In the middle of its work: `portion` payments at most flow until then."""
+    with run.flow(portion / LATEST_S):
+        time.sleep(run.random.uniform(0.2, LATEST_S))
+        run.kill(victim)
 
 
 def kill_at(run: Drill, victim: str, portion: int, point: Point) -> None:
