@@ -254,10 +254,9 @@ def test_an_opening_waits_for_a_foreign_transaction_to_end_and_then_sees_all_of_
 @pytest.fixture
 def unverified(kafka: Kafka) -> Iterator[None]:
     """A broker that lets a producer write to partitions that its transaction does not know."""
-    name = "transaction.partition.verification.enable"
-    kafka.configure_brokers(**{name.replace(".", "_"): "false"})
+    kafka.configure_brokers(transaction_partition_verification_enable="false")
     yield
-    kafka.configure_brokers(**{name.replace(".", "_"): "true"})
+    kafka.configure_brokers(transaction_partition_verification_enable="true")
 
 
 @contextmanager
